@@ -1,0 +1,1 @@
+"""The FastAPI side of the handoff from a Bitbucket pipeline."""
