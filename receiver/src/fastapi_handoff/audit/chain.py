@@ -1,0 +1,61 @@
+"""The one way a record gets into the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select, text
+
+from fastapi_handoff.audit.entry import AuditEntry, AuditHead
+from fastapi_handoff.audit.record import build, encode, searchable
+from fastapi_handoff.store.tables import audit_records
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+Clock = Callable[[], float]
+"""Unix seconds with their fraction, as `time.time` gives them."""
+
+CHAIN_LOCK = 0x68616E646F666603
+"""The PostgreSQL advisory lock of the chain's end."""
+
+_LOCK = text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})")
+_HEAD = (
+    select(audit_records.c.seq, audit_records.c.hash, audit_records.c.time)
+    .order_by(audit_records.c.seq.desc())
+    .limit(1)
+)
+_INSERT = insert(audit_records)
+
+
+async def append(connection: AsyncConnection, entry: AuditEntry, *, clock: Clock) -> AuditHead:
+    """Append a record inside the caller's `Store.transaction()` and give the chain's new head.
+
+    From here to the end of the transaction all other appends wait, so a transaction that also writes a receipt appends
+    first and writes the receipt after: two that took the two locks in different orders would block each other.
+    """
+    if connection.dialect.name == "postgresql":
+        # A statement of its own: one that locks and reads would read what was there before the lock was granted.
+        await connection.execute(_LOCK)
+    row = (await connection.execute(_HEAD)).first()
+    # The clock is read under the lock, and a clock set back does not put a record before its predecessor.
+    now = int(clock() * 1_000_000)
+    previous = None
+    if row is not None:
+        previous = AuditHead(row.seq, row.hash)
+        now = max(now, row.time)
+    record = build(entry, previous, now)
+    stored, digest = encode(record)
+    await connection.execute(
+        _INSERT,
+        {
+            "seq": record["seq"],
+            "prev_hash": record["prev_hash"],
+            "hash": digest,
+            "record": stored.decode(),
+            "time": now,
+            **searchable(record),
+        },
+    )
+    return AuditHead(record["seq"], digest)

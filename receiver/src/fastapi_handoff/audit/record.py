@@ -1,0 +1,77 @@
+"""One record of the chain: the bytes that are hashed, and the copies beside them that can be searched."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fastapi_handoff.audit.canonical import canonical
+from fastapi_handoff.audit.plain import plain, plain_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi_handoff.audit.entry import AuditEntry, AuditHead
+
+VERSION = 1
+"""The record's own version, inside the hashed bytes."""
+GENESIS = "0" * 64
+"""The `prev_hash` of the first record."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def build(entry: AuditEntry, previous: AuditHead | None, microseconds: int) -> dict[str, Any]:
+    """Give the record that follows `previous`, as JSON."""
+    return {
+        "version": VERSION,
+        "seq": previous.seq + 1 if previous else 1,
+        "prev_hash": previous.hash if previous else GENESIS,
+        "time": rfc3339(microseconds),
+        "actor": None if entry.actor is None else plain(entry.actor),
+        "action": plain_text(entry.action),
+        "decision": plain_text(entry.decision),
+        "code": _optional(entry.code),
+        "resource": _optional(entry.resource),
+        "grant": _optional(entry.grant),
+        "policy": _optional(entry.policy),
+        "event_id": _optional(entry.event_id),
+        "event_digest": _optional(entry.event_digest),
+        "asserted": None if entry.asserted is None else plain(entry.asserted),
+        "trace_id": _optional(entry.trace_id),
+        "outcome": None if entry.outcome is None else plain(entry.outcome),
+        "receipt": _optional(entry.receipt),
+    }
+
+
+def encode(record: dict[str, Any]) -> tuple[bytes, str]:
+    """Give the bytes to store and their hash."""
+    stored = canonical(record)
+    return stored, hashlib.sha256(stored).hexdigest()
+
+
+def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the columns that copy what the record says, the time excepted."""
+    actor = record["actor"] or {}
+    return {
+        "repository_uuid": _text_or_none(actor.get("repository_uuid")),
+        "actor": _text_or_none(actor.get("sub")),
+        "action": record["action"],
+        "decision": record["decision"],
+        "code": record["code"],
+        "event_id": record["event_id"],
+    }
+
+
+def rfc3339(microseconds: int) -> str:
+    """Write unix microseconds as UTC, all six digits of the fraction always."""
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else plain_text(text)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

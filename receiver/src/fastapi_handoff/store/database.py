@@ -1,0 +1,123 @@
+"""The store: opening, transactions, purging."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, text
+
+from fastapi_handoff.store import engine, migrate
+from fastapi_handoff.store.errors import StoreUnavailable, is_unavailable
+from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bindings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+TRANSACTION_TIMEOUT = 15
+"""Seconds a transaction may take as a whole, waiting for its turn included.
+
+The server's own timeouts do not help when the server itself stands still, so this one is kept by the client.
+"""
+
+PURGE_LOCK = 0x68616E646F666601
+"""The PostgreSQL advisory lock of a purge: two at once would delete the same rows in two orders, and deadlock."""
+
+
+class Store:
+    """A receiver's database, on one event loop.
+
+    Every failure of the database, in any of the methods and inside their contexts, is a `StoreUnavailable`. A store
+    needs no repair after one: the next use connects anew.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        """Take `sqlite:///file` or `postgresql+psycopg://…`; `ValueError` for any other. Connects to nothing yet.
+
+        A `read_only` store is opened as it is: neither created, nor migrated, nor written.
+        """
+        self._url = engine.parse(url)
+        self._read_only = read_only
+        self._engine = engine.create(self._url, read_only=read_only)
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self._writing = self._engine.execution_options(**{engine.BEGIN: "IMMEDIATE"})
+            self._snapshots = self._engine.execution_options(**{engine.BEGIN: "DEFERRED"})
+            self._single_reads = self._engine
+        else:
+            self._writing = self._engine
+            self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
+            self._single_reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # SQLite has one writer at a time and its waiters sleep and try again: within a process, queue instead.
+        self._turn = asyncio.Lock() if self.is_sqlite else nullcontext()
+
+    async def open(self) -> None:
+        """Bring the schema to what this version needs, or say why not. May be called again after a failure."""
+        if not self._read_only:
+            if self.is_sqlite:
+                with _database_failures():
+                    await migrate.write_ahead_log(self._engine)
+            async with self.transaction() as connection:
+                await migrate.upgrade(connection)
+        async with self.reading() as connection:
+            await migrate.require_head(connection)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Write all of what happens inside, or nothing of it.
+
+        An `IntegrityError` (a guard: this proof id was used, this token is bound) comes out as it is.
+        """
+        with _database_failures():
+            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn, self._writing.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Read. Each statement sees what is committed when it starts."""
+        with _database_failures():
+            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._single_reads.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """Read one moment's state through many statements, for as long as it takes."""
+        with _database_failures():
+            async with self._snapshots.begin() as connection:
+                if not self.is_sqlite:  # who pipes an export into a pager may pause
+                    await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+                yield connection
+
+    async def purge(self, now: int) -> int:
+        """Delete bindings, proof ids and public keys that expired before `now` (unix seconds); count them."""
+        async with self.transaction() as connection:
+            if not self.is_sqlite:
+                taken = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PURGE_LOCK})
+                if not taken:
+                    return 0
+            rows = 0
+            for column in (step_token_bindings.c.expires_at, proof_ids.c.expires_at, public_keys.c.not_after):
+                rows += (await connection.execute(delete(column.table).where(column < now))).rowcount
+            return rows
+
+
+@contextmanager
+def _database_failures() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if is_unavailable(error):
+            raise StoreUnavailable(_describe(error)) from error
+        raise
+
+
+def _describe(error: Exception) -> str:
+    # The driver's own words only: SQLAlchemy's add the statement and its parameters, which hold what a log must not.
+    return str(getattr(error, "orig", None) or error).strip() or "the database did not answer in time"

@@ -1,0 +1,85 @@
+"""Upgrades of the schema, by the revisions in `fastapi_handoff.migrations`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic.command import upgrade as alembic_upgrade
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from fastapi_handoff.store.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+MIGRATION_LOCK = 0x68616E646F666602
+"""The PostgreSQL advisory lock of an upgrade: of replicas that start at once, one upgrades, the rest find it done."""
+
+WRITE_AHEAD_LOG_ATTEMPTS = 50
+
+
+async def write_ahead_log(engine: AsyncEngine) -> None:
+    """Let readers of an SQLite file go on while one writes. A property of the file, never set in a transaction."""
+    for remaining in reversed(range(WRITE_AHEAD_LOG_ATTEMPTS)):
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(text("PRAGMA journal_mode = WAL"))
+        except OperationalError:
+            # Another replica that starts does the same; SQLite answers `locked` at once here, without its usual wait.
+            if not remaining:
+                raise
+        else:
+            return
+        await asyncio.sleep(0.1)
+
+
+async def upgrade(connection: AsyncConnection) -> None:
+    """Upgrade to the newest revision inside the caller's transaction: done as a whole, or not at all."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        encoding = await connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise StoreUnavailable(f"the database's encoding is `{encoding}`: expected `UTF8`, create it with that")
+    await connection.run_sync(_upgrade)
+
+
+async def require_head(connection: AsyncConnection) -> None:
+    """Refuse a schema that is older or newer than this version of the package."""
+    found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    expected = ScriptDirectory.from_config(_config()).get_current_head()
+    if found is None:
+        raise StoreUnavailable("the database holds no store of fastapi-handoff: check the URL, or start the app once")
+    if found != expected:
+        raise StoreUnavailable(_other_version(found))
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is not None and found not in {
+        script.revision for script in ScriptDirectory.from_config(config).walk_revisions()
+    }:
+        raise StoreUnavailable(_other_version(found))
+    config.attributes["connection"] = connection
+    alembic_upgrade(config, "head")
+
+
+def _other_version(found: str) -> str:
+    return (
+        f"the database is at revision `{found}`, which this version of fastapi-handoff does not work with: "
+        "run the version that upgraded it, or a newer one"
+    )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
