@@ -1,35 +1,72 @@
 #!/usr/bin/env bash
-# Makes the Dockerfile's BUILDER_IMAGE on a machine that reaches Debian's packages but no image registry: Debian's base system
-# and a C compiler by debootstrap, and this machine's own Rust toolchain. Prints the image's name; does nothing where it exists.
+# Makes the Dockerfile's BUILDER_IMAGE on a machine that reaches Debian's packages and crates.io but no image registry, and
+# prints its name. Two layers, each kept by name: a base of Debian (by debootstrap), a C compiler and this machine's own Rust
+# toolchain; and on it the crates of Cargo.lock, so that the build inside needs no network.
 set -euo pipefail
+cd "$(dirname "$0")/../.."
 
 rust_version=$(rustc --version | cut -d' ' -f2)
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-image="fastapi-handoff-builder:$rust_version-$suite"
+suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+base="fastapi-handoff-builder-base:$rust_version-$suite"
+lock_hash=$(sha256sum Cargo.lock | cut -c1-16)
+image="fastapi-handoff-builder:$rust_version-$suite-$lock_hash"
 
-if docker image inspect "$image" >/dev/null 2>&1; then
-    echo "$image"
-    exit 0
-fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+exists() {
+    docker image inspect "$1" >/dev/null 2>&1
+}
 
 # The mirror is the one that apt uses here, so that none is written down in this repository.
-mirror=$(apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-    awk -v suite="$suite" '$1 == suite && $2 == "main" { print $3; exit }')
-if [ -z "$mirror" ]; then
-    echo "apt knows no mirror for \`$suite\`, expected one line with component \`main\`: run \`apt-get update\` first" >&2
-    exit 1
-fi
+# shellcheck disable=SC2016 # apt-get replaces these words, not the shell
+mirror() {
+    apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+        awk -v suite="$suite" '$1 == suite && $2 == "main" { print $3; exit }'
+}
 
-root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
-echo "making $image by debootstrap" >&2
-debootstrap --variant=minbase --include=gcc,libc6-dev "$suite" "$root" "$mirror" >&2
-rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+make_base() {
+    local from
+    from=$(mirror)
+    if [ -z "$from" ]; then
+        apt-get update
+        from=$(mirror)
+    fi
+    if [ -z "$from" ]; then
+        echo "apt knows no mirror of \`$suite\` with the component \`main\`" >&2
+        return 1
+    fi
+    debootstrap --variant=minbase --include=gcc,libc6-dev "$suite" "$work/root" "$from"
+    rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
+    # The toolchain without its documentation, which is more than half of it.
+    mkdir "$work/root/opt/rust"
+    tar -C "$(rustc --print sysroot)" -cf - bin lib | tar -C "$work/root/opt/rust" -xf -
+    tar -C "$work/root" --numeric-owner -cf - . |
+        docker import --change 'ENV PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$base"
+}
 
-# The toolchain without its documentation, which is more than half of it.
-mkdir "$root/opt/rust"
-tar -C "$(rustc --print sysroot)" -cf - bin lib | tar -C "$root/opt/rust" -xf -
+add_crates() {
+    mkdir "$work/context"
+    cargo vendor --quiet --locked --versioned-dirs "$work/context/crates" >/dev/null
+    cat >"$work/context/config.toml" <<'CONFIG'
+[source.crates-io]
+replace-with = "vendored"
+[source.vendored]
+directory = "/opt/crates"
+[net]
+offline = true
+CONFIG
+    cat >"$work/context/Dockerfile" <<DOCKERFILE
+FROM $base
+ENV CARGO_HOME=/opt/cargo
+COPY crates /opt/crates
+COPY config.toml /opt/cargo/config.toml
+DOCKERFILE
+    docker build --quiet --tag "$image" "$work/context"
+}
 
-tar -C "$root" --numeric-owner -cf - . |
-    docker import --change 'ENV PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$image" >&2
+{
+    exists "$base" || make_base
+    exists "$image" || add_crates
+} >&2
 echo "$image"

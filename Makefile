@@ -1,0 +1,64 @@
+# What a developer types. Each target does its own set-up, and the second run is quick.
+# Needs Rust, Python 3.11 or later, and make; the tests use Docker where an engine answers, and must with REQUIRE_DOCKER=1.
+.DEFAULT_GOAL := test
+.PHONY: test demo bench lint fmt lock image
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+BIN := .venv/bin
+TOOLS := .venv/installed
+PIPE_DEBUG := target/debug/fastapi-handoff
+SCRIPTS := .ci/run $(wildcard test/container/*.sh)
+
+test: $(TOOLS)
+	cargo test --locked
+	cargo build --locked
+	$(BIN)/python -m pytest receiver
+	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test
+
+demo: $(TOOLS)
+	cargo build --release --locked
+	$(BIN)/python demo/run.py
+
+bench: $(TOOLS)
+	cargo build --release --locked
+	$(BIN)/python bench/run.py
+
+lint: $(TOOLS)
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd receiver && ../$(BIN)/mypy
+	$(BIN)/shellcheck $(SCRIPTS)
+	$(BIN)/hadolint Dockerfile
+
+fmt: $(TOOLS)
+	cargo fmt
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+image:
+	test/container/image.sh
+
+# Pins requirements-dev.in with hashes; no index's address gets into the lock.
+lock: $(TOOLS)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+		--python-version 3.11 --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.lock
+
+# The first Python that is new enough and can make a virtual environment.
+$(TOOLS): requirements-dev.lock receiver/pyproject.toml
+	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			found=$$python; break; \
+		fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+		echo "no Python 3.11 or later with \`venv\` found: install one as \`python3\`" >&2; exit 1; \
+	fi; \
+	"$$found" -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e receiver
+	touch $@
