@@ -12,6 +12,7 @@ from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.store.tables import audit_records
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 Clock = Callable[[], float]
@@ -32,13 +33,21 @@ _INSERT = insert(audit_records)
 async def append(connection: AsyncConnection, entry: AuditEntry, *, clock: Clock) -> AuditHead:
     """Append a record inside the caller's `Store.transaction()` and give the chain's new head.
 
+    `append_now` says more.
+    """
+    return await connection.run_sync(append_now, entry, clock=clock)
+
+
+def append_now(connection: Connection, entry: AuditEntry, *, clock: Clock) -> AuditHead:
+    """Append a record inside the caller's `Store.write()` and give the chain's new head.
+
     From here to the end of the transaction all other appends wait, so a transaction that also writes a receipt appends
     first and writes the receipt after: two that took the two locks in different orders would block each other.
     """
     if connection.dialect.name == "postgresql":
         # A statement of its own: one that locks and reads would read what was there before the lock was granted.
-        await connection.execute(_LOCK)
-    row = (await connection.execute(_HEAD)).first()
+        connection.execute(_LOCK)
+    row = connection.execute(_HEAD).first()
     # The clock is read under the lock, and a clock set back does not put a record before its predecessor.
     now = int(clock() * 1_000_000)
     previous = None
@@ -47,7 +56,7 @@ async def append(connection: AsyncConnection, entry: AuditEntry, *, clock: Clock
         now = max(now, row.time)
     record = build(entry, previous, now)
     stored, digest = encode(record)
-    await connection.execute(
+    connection.execute(
         _INSERT,
         {
             "seq": record["seq"],

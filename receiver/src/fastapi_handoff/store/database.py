@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import delete, text
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 from fastapi_handoff.store import engine, migrate
 from fastapi_handoff.store.errors import StoreUnavailable, is_unavailable
 from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bindings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+Result = TypeVar("Result")
 
 TRANSACTION_TIMEOUT = 15
 """Seconds a transaction may take as a whole, waiting for its turn included.
@@ -78,6 +82,21 @@ class Store:
         with _database_failures():
             async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn, self._writing.begin() as connection:
                 yield connection
+
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction and give what it returns: `transaction()`, for code that is not asynchronous.
+
+        One switch into SQLAlchemy's synchronous world instead of three for each statement. A verified event writes
+        seven statements, so this is most of what keeps it in its millisecond.
+        """
+
+        def begin_and_work() -> Result:
+            with self._writing.sync_engine.begin() as connection:
+                return work(connection)
+
+        with _database_failures():
+            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn:
+                return await greenlet_spawn(begin_and_work)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -12,6 +12,8 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from fastapi_handoff.store import sqlite
+
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -64,14 +66,19 @@ def _sqlite(url: URL, *, read_only: bool) -> AsyncEngine:
     # `rw` does not create: `audit verify` on a mistyped path must fail, not report an empty chain as intact.
     mode = "rw" if read_only else "rwc"
     target = URL.create(
-        "sqlite+aiosqlite",
+        sqlite.DRIVER,
         database=f"file:{quote(str(sqlite_path(url)))}",
         query={"mode": mode, "uri": "true"},
     )
     # isolation_level None: Python's own idea of when to begin would begin as a reader and fail to become a writer.
     engine = create_async_engine(
         target,
-        connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None},
+        connect_args={
+            "factory": sqlite.SQLiteConnection,
+            "timeout": sqlite.BUSY_TIMEOUT,
+            "isolation_level": None,
+            "check_same_thread": False,  # a commit runs in a thread of its own, while this one awaits it
+        },
         pool_size=5,
         max_overflow=5,
         pool_timeout=CONNECT_TIMEOUT + LOCK_TIMEOUT,
@@ -89,7 +96,7 @@ def _sqlite(url: URL, *, read_only: bool) -> AsyncEngine:
     def begin(connection: Connection) -> None:
         kind = connection.get_execution_options().get(BEGIN)
         if kind is not None:
-            connection.exec_driver_sql(f"BEGIN {kind}")
+            sqlite.begin(connection, kind, LOCK_TIMEOUT)
 
     return engine
 

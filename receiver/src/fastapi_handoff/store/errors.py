@@ -1,5 +1,7 @@
 """The one failure a store has, and which of a driver's failures mean it."""
 
+import sqlite3
+
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -17,4 +19,5 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return not isinstance(error, IntegrityError | DataError)
     # OSError: the host name does not resolve, the network is gone. TimeoutError: a deadline of ours.
-    return isinstance(error, PoolTimeout | TimeoutError | OSError)
+    # sqlite3's own: no turn to write came.
+    return isinstance(error, PoolTimeout | TimeoutError | OSError | sqlite3.OperationalError)
