@@ -10,17 +10,15 @@ from .standin import BitbucketStandin
 def main() -> None:
     """Reads the options, serves, ends."""
     parser = argparse.ArgumentParser(prog="bitbucket_standin", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--host", action="append", help="address to listen on; may be given several times")
     parser.add_argument("--port", type=int, default=0, help="port of the API; 0 takes a free one")
     parser.add_argument("--public-host", help="name by which others reach it, where that is not --host")
-    parser.add_argument("--real-issuer", action="store_true", help="sign step tokens with Bitbucket's own `iss`")
     options = parser.parse_args()
     # Blocked before any thread starts, so that every thread leaves them to the wait below.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    with BitbucketStandin(
-        options.host, port=options.port, public_host=options.public_host, real_issuer=options.real_issuer
-    ) as standin:
+    hosts = options.host or ["127.0.0.1"]
+    with BitbucketStandin(hosts, port=options.port, public_host=options.public_host) as standin:
         print(json.dumps(standin.urls()), flush=True)  # noqa: T201 - this line is the program's output
         signal.sigwait(ends)
 

@@ -17,13 +17,10 @@ _PATH = "pipelines-config/identity/oidc"
 
 
 class IdentityProvider:
-    """The issuer of one workspace's step tokens.
+    """The issuer of one workspace's step tokens; its URL starts with `bitbucket_url`."""
 
-    `api_url` is where the issuer's URL starts: the stand-in's own address, or Bitbucket's where a test wants the real `iss`.
-    """
-
-    def __init__(self, workspace: Workspace, api_url: str, clock: Callable[[], float] = time.time) -> None:
-        self.issuer = f"{api_url}/2.0/workspaces/{workspace.slug}/{_PATH}"
+    def __init__(self, workspace: Workspace, bitbucket_url: str, clock: Callable[[], float] = time.time) -> None:
+        self.issuer = f"{bitbucket_url}/2.0/workspaces/{workspace.slug}/{_PATH}"
         self._workspace = workspace
         self._clock = clock
         self._rotations = 0

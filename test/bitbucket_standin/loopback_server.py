@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -9,19 +10,26 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
+def listening_sockets(hosts: Sequence[str], port: int = 0) -> list[socket.socket]:
+    """A listening socket at each host, all on one port; 0 takes one that is free."""
+    sockets = [socket.create_server((hosts[0], port))]
+    sockets += [socket.create_server((host, sockets[0].getsockname()[1])) for host in hosts[1:]]
+    return sockets
+
+
 class LoopbackServer:
     """Serves from `start()` to `stop()`; as a context manager, for the block.
 
-    The socket listens from the constructor on, so that no client can come too early and nobody has to wait for the thread.
+    The sockets listen from the constructor on, so that no client can come too early and nobody has to wait for the thread.
     """
 
-    def __init__(self, app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = socket.create_server((host, port))
-        self.port: int = self._socket.getsockname()[1]
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ("127.0.0.1",), port: int = 0) -> None:
+        self._sockets = listening_sockets(hosts, port)
+        self.port: int = self._sockets[0].getsockname()[1]
         # h11 hands an absolute URI of the request line on as it came; the proxy needs that.
         config = uvicorn.Config(app, http="h11", log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), daemon=True)
 
     def start(self) -> Self:
         """Begins to answer."""
@@ -33,10 +41,11 @@ class LoopbackServer:
         self._server.should_exit = True
 
     def stop(self) -> None:
-        """Ends the server and closes its socket."""
+        """Ends the server and closes its sockets."""
         self.begin_stop()
         self._thread.join()
-        self._socket.close()
+        for listening in self._sockets:
+            listening.close()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,6 +1,7 @@
 """The stand-in as a whole: one workspace, three listeners."""
 
 import secrets
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -21,23 +22,20 @@ from .oauth import OAuthSite
 from .statuses import BuildStatuses
 from .workspace import Principal, Workspace, acme
 
-_REAL_API = "https://api.bitbucket.org"
-
 
 class BitbucketStandin:
     """Plays Bitbucket Cloud on loopback, from the constructor to `stop()`.
 
-    `host` is the address to listen on, `public_host` the name by which others reach it. With `real_issuer`, step tokens carry
-    Bitbucket's own `iss`; otherwise the stand-in's.
+    `hosts` are the addresses to listen on; `public_host` is the name by which the pipe reaches it, where that is another one.
+    The issuer's URL starts with the first of `hosts`, since receivers run on this machine.
     """
 
     def __init__(
         self,
-        host: str = "127.0.0.1",
+        hosts: Sequence[str] = ("127.0.0.1",),
         *,
         port: int = 0,
         public_host: str | None = None,
-        real_issuer: bool = False,
         workspace: Workspace | None = None,
     ) -> None:
         self.workspace = workspace or acme()
@@ -53,17 +51,18 @@ class BitbucketStandin:
         site = Starlette(routes=OAuthSite(self.credentials).routes())
         proxy = ForwardProxy(api, f"Bearer {self._proxy_token}")
         self._servers = [
-            LoopbackServer(Recorder(api, self.journal, "api"), host, port),
-            LoopbackServer(Recorder(site, self.journal, "site"), host),
-            LoopbackServer(Recorder(proxy, self.journal, "proxy"), host),
+            LoopbackServer(Recorder(api, self.journal, "api"), hosts, port),
+            LoopbackServer(Recorder(site, self.journal, "site"), hosts),
+            LoopbackServer(Recorder(proxy, self.journal, "proxy"), hosts),
         ]
-        self.public_host = public_host or host
         api_port, site_port, proxy_port = (server.port for server in self._servers)
-        self.api_url = self._url(api_port)
-        self.oauth_url = f"{self._url(site_port)}/site/oauth2/access_token"
-        self.proxy_url = self._url(proxy_port)
+        public_host = public_host or hosts[0]
+        self.api_url = f"http://{public_host}:{api_port}"
+        self.oauth_url = f"http://{public_host}:{site_port}/site/oauth2/access_token"
+        self.proxy_url = f"http://{public_host}:{proxy_port}"
         self.control_url = f"{self.api_url}/_standin"
-        self.identity_provider = IdentityProvider(self.workspace, _REAL_API if real_issuer else self.api_url)
+        self.bitbucket_url = f"http://{hosts[0]}:{api_port}"
+        self.identity_provider = IdentityProvider(self.workspace, self.bitbucket_url)
         api.routes.extend(
             [
                 *self.identity_provider.routes(),
@@ -74,12 +73,10 @@ class BitbucketStandin:
         )
         self._stack = ExitStack()
 
-    def _url(self, port: int) -> str:
-        return f"http://{self.public_host}:{port}"
-
     def urls(self) -> dict[str, str]:
-        """Where everything is; `api` goes without the `/2.0` of its paths."""
+        """Where everything is: `bitbucket` for a receiver, the rest for the pipe; none with the `/2.0` of the API's paths."""
         return {
+            "bitbucket": self.bitbucket_url,
             "api": self.api_url,
             "oauth": self.oauth_url,
             "proxy": self.proxy_url,
