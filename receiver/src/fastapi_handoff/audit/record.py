@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi_handoff.audit.canonical import canonical
 from fastapi_handoff.audit.plain import plain, plain_text
@@ -18,6 +19,27 @@ VERSION = 1
 """The record's own version, inside the hashed bytes."""
 GENESIS = "0" * 64
 """The `prev_hash` of the first record."""
+MEMBERS = frozenset(
+    {
+        "version",
+        "seq",
+        "prev_hash",
+        "time",
+        "actor",
+        "action",
+        "decision",
+        "code",
+        "resource",
+        "grant",
+        "policy",
+        "event_id",
+        "event_digest",
+        "asserted",
+        "trace_id",
+        "outcome",
+        "receipt",
+    }
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,6 +72,26 @@ def encode(record: dict[str, Any]) -> tuple[bytes, str]:
     return stored, hashlib.sha256(stored).hexdigest()
 
 
+def decode(stored: bytes) -> dict[str, Any]:
+    """Read a record back; `ValueError` says why these are not bytes that `encode` writes."""
+    try:
+        record = _DECODER.decode(stored.decode())
+        rewritten = canonical(record)
+    except UnicodeDecodeError:
+        raise ValueError("it is no UTF-8 text") from None
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON that this package writes") from None
+    if rewritten != stored:
+        raise ValueError("it is not in RFC 8785 form")
+    if not isinstance(record, dict) or record.keys() != MEMBERS:
+        raise ValueError("its members are not those of a record")
+    if record["version"] != VERSION:
+        raise ValueError(f"its version is `{record['version']}`, this program knows `{VERSION}`")
+    if not isinstance(record["actor"], dict | None):
+        raise ValueError("its actor is neither an object nor null")  # noqa: TRY004 - what was read, not what was passed
+    return record
+
+
 def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
     """Give the columns that copy what the record says, the time excepted."""
     actor = record["actor"] or {}
@@ -75,3 +117,10 @@ def _optional(text: str | None) -> str | None:
 
 def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _no_such_number(number: str) -> NoReturn:
+    raise ValueError(number)
+
+
+_DECODER = json.JSONDecoder(parse_float=_no_such_number, parse_constant=_no_such_number)

