@@ -1,0 +1,97 @@
+//! The build status of the commit. A status that stays INPROGRESS blocks merging, so every path ends with a terminal one.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
+
+use crate::bitbucket::{ReportError, commit_url, send};
+use crate::http::{Http, Request};
+use crate::report::{Outcome, Reporting, Verdict};
+
+/// Bitbucket shows about 70 characters; how many it takes is not known, so no more than a line is sent.
+const LONGEST_DESCRIPTION: usize = 140;
+
+/// Source: <https://developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses/>
+#[derive(Serialize)]
+struct BuildStatus<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    key: &'a str,
+    state: &'static str,
+    name: &'a str,
+    description: &'a str,
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refname: Option<&'a str>,
+}
+
+/// Sets the status to `INPROGRESS`.
+pub(crate) async fn begin(http: &Http, reporting: &Reporting, budget: Duration) -> Result<(), ReportError> {
+    put(http, reporting, "INPROGRESS", "Handing the deployment over", budget).await
+}
+
+/// Sets the status to what the outcome was.
+pub(crate) async fn end(
+    http: &Http,
+    reporting: &Reporting,
+    outcome: &Outcome,
+    budget: Duration,
+) -> Result<(), ReportError> {
+    let state = state(outcome.verdict);
+    put(http, reporting, state, &outcome.headline, budget).await
+}
+
+/// Bitbucket's word for a verdict.
+#[must_use]
+pub fn state(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Succeeded => "SUCCESSFUL",
+        Verdict::Failed => "FAILED",
+        Verdict::Stopped => "STOPPED",
+    }
+}
+
+async fn put(
+    http: &Http,
+    reporting: &Reporting,
+    state: &'static str,
+    description: &str,
+    budget: Duration,
+) -> Result<(), ReportError> {
+    let Some(credentials) = &reporting.credentials else {
+        return Err(ReportError {
+            what: "there is no credential for a build status".to_owned(),
+            advice: "Set BITBUCKET_ACCESS_TOKEN, or REPORT: insights".to_owned(),
+        });
+    };
+    let pipeline = &reporting.pipeline;
+    let description = reporting.console.clean_line(description, LONGEST_DESCRIPTION);
+    let status = BuildStatus {
+        kind: "build",
+        key: &reporting.key,
+        state,
+        name: &reporting.name,
+        description: &description,
+        url: &pipeline.results_url(),
+        // Ties the status to the pull request's source branch.
+        refname: pipeline.pull_request.and(pipeline.branch.as_deref()),
+    };
+    // POST overwrites a status of the same key, so one call serves for the first and for all later ones.
+    let url = commit_url(
+        &reporting.api,
+        &pipeline.workspace,
+        &pipeline.repository,
+        &pipeline.commit,
+        &["statuses", "build"],
+    );
+    let request = Request::new(Method::POST, url)
+        .header(CONTENT_TYPE, "application/json")
+        .body(serde_json::to_vec(&status).unwrap_or_default());
+    let hide = |secret: &secrecy::SecretString| reporting.console.hide(secret);
+    let request = credentials
+        .authorize(request, http, &reporting.oauth_url, budget, &hide)
+        .await?;
+    send(http, &request, budget).await.map(|_| ())
+}

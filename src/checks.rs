@@ -1,0 +1,273 @@
+//! What each variable may be: every check notes its mistake and goes on.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use crate::environment::{Environment, Mistakes};
+use crate::event::Predicate;
+use crate::receiver_url::{self, ReceiverUrl};
+use crate::signature::SigningSecret;
+use crate::variables::ReportMode;
+
+pub(crate) fn receiver(text: Option<String>, wrong: &mut Mistakes) -> Option<ReceiverUrl> {
+    let fix = "set it to the URL where the app mounts the handoff router, for example `https://api.acme.dev/handoff`";
+    match ReceiverUrl::parse(&wrong.require("RECEIVER_URL", text, fix)?) {
+        Ok(url) => Some(url),
+        Err(what) => {
+            // The value may hold a password, so it is not shown.
+            wrong.add("RECEIVER_URL", what, fix);
+            None
+        }
+    }
+}
+
+pub(crate) fn predicate(text: Option<&str>, wrong: &mut Mistakes) -> Option<Predicate> {
+    let Some(text) = text else {
+        return Some(Predicate::Deployed);
+    };
+    let predicate = Predicate::parse(text);
+    if predicate.is_none() {
+        wrong.add(
+            "EVENT",
+            "is not an event this pipe can send",
+            format!("take one of {}", Predicate::NAMES.join(", ")),
+        );
+    }
+    predicate
+}
+
+pub(crate) fn report(text: Option<&str>, wrong: &mut Mistakes) -> ReportMode {
+    match text.unwrap_or("auto") {
+        "auto" => ReportMode::Auto,
+        "status" => ReportMode::Status,
+        "insights" => ReportMode::Insights,
+        "none" => ReportMode::None,
+        _ => {
+            wrong.add(
+                "REPORT",
+                "is not a way to report",
+                "take one of auto, status, insights, none",
+            );
+            ReportMode::None
+        }
+    }
+}
+
+pub(crate) fn at_most(name: &'static str, text: Option<&str>, most: usize, wrong: &mut Mistakes) {
+    let length = text.unwrap_or_default().chars().count();
+    if length > most {
+        wrong.add(
+            name,
+            format!("has {length} characters"),
+            format!("Bitbucket takes at most {most}; leave it out to get one that fits"),
+        );
+    }
+}
+
+/// Wraps a secret and notes it for masking.
+pub(crate) fn secret(text: String, secrets: &mut Vec<SecretString>) -> SecretString {
+    let secret = SecretString::from(text);
+    secrets.push(secret.clone());
+    secret
+}
+
+pub(crate) fn custom_data(text: Option<&str>, wrong: &mut Mistakes) -> Option<Map<String, Value>> {
+    let Some(text) = text else {
+        return Some(Map::new());
+    };
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Some(map),
+        Ok(_) => {
+            wrong.add(
+                "CUSTOM_DATA",
+                "is JSON, but not an object",
+                "give an object such as `{\"ticket\": \"OPS-1\"}`",
+            );
+            None
+        }
+        Err(error) => {
+            wrong.add(
+                "CUSTOM_DATA",
+                format!("is not JSON (line {}, column {})", error.line(), error.column()),
+                "quote it whole in single quotes: Pipelines passes values through a shell",
+            );
+            None
+        }
+    }
+}
+
+/// Scope tokens by RFC 6749, section 3.3; commas are taken for spaces.
+pub(crate) fn scope(text: Option<String>, wrong: &mut Mistakes) -> Option<String> {
+    let text = text?.replace(',', " ");
+    let scopes = text.split_whitespace().collect::<Vec<_>>();
+    let is_scope_token = |scope: &&str| {
+        scope
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+    };
+    if !scopes.iter().all(is_scope_token) {
+        wrong.add(
+            "SCOPE",
+            "has characters that no scope may have",
+            "give names such as `deployments:write`, separated by a space",
+        );
+        return None;
+    }
+    Some(scopes.join(" "))
+}
+
+pub(crate) fn signing_secrets(
+    environment: &Environment,
+    single: Option<String>,
+    wrong: &mut Mistakes,
+    secrets: &mut Vec<SecretString>,
+) -> Vec<SigningSecret> {
+    let mut texts = environment.list("SIGNING_SECRET");
+    if let Some(single) = single {
+        texts.extend(
+            single
+                .split([' ', ',', '\n'])
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned),
+        );
+    }
+    texts
+        .into_iter()
+        .filter_map(|text| {
+            if let Some(encoded) = text.strip_prefix("whsec_") {
+                secrets.push(SecretString::from(encoded.to_owned()));
+            }
+            match SigningSecret::parse(&secret(text, secrets)) {
+                Ok(secret) => Some(secret),
+                Err(what) => {
+                    wrong.add(
+                        "SIGNING_SECRET",
+                        what,
+                        "give the receiver's secret as it is, `whsec_…`; several as a list while they are rotated",
+                    );
+                    None
+                }
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn seconds(
+    name: &'static str,
+    text: Option<&str>,
+    default: u64,
+    range: RangeInclusive<u64>,
+    wrong: &mut Mistakes,
+) -> Duration {
+    let value = match text.map(str::parse::<u64>) {
+        None => default,
+        Some(Ok(value)) if range.contains(&value) => value,
+        Some(_) => {
+            wrong.add(
+                name,
+                "is not a number of seconds in the range",
+                format!("give a whole number from {} to {}", range.start(), range.end()),
+            );
+            default
+        }
+    };
+    Duration::from_secs(value)
+}
+
+pub(crate) fn switch(name: &'static str, text: Option<String>, wrong: &mut Mistakes) -> bool {
+    match text.map(|text| text.to_ascii_lowercase()).as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            wrong.add(
+                name,
+                "is neither true nor false",
+                "write `'true'` or `'false'`, in quotes",
+            );
+            false
+        }
+    }
+}
+
+pub(crate) fn endpoint(name: &'static str, text: Option<String>, default: &str, wrong: &mut Mistakes) -> String {
+    let Some(text) = text else {
+        return default.to_owned();
+    };
+    if let Err(what) = receiver_url::checked(&text) {
+        wrong.add(name, what, "leave it out: it is for tests only");
+    }
+    text.trim_end_matches('/').to_owned()
+}
+
+/// The PEM itself, or the path of a file that holds it.
+pub(crate) fn ca_certificates(value: Option<String>, wrong: &mut Mistakes) -> Vec<CertificateDer<'static>> {
+    let Some(value) = value else {
+        return Vec::new();
+    };
+    let pem = if value.contains("-----BEGIN") {
+        // A value that went through a shell may hold its line breaks as `\n`.
+        value.replace("\\n", "\n").into_bytes()
+    } else {
+        match std::fs::read(&value) {
+            Ok(pem) => pem,
+            Err(error) => {
+                wrong.add(
+                    "CA_CERTIFICATE",
+                    format!("is neither PEM nor a file that can be read ({})", error.kind()),
+                    "give the certificate as PEM, or the path of a PEM file below the clone directory",
+                );
+                return Vec::new();
+            }
+        }
+    };
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+        Ok(certificates) if !certificates.is_empty() => certificates,
+        _ => {
+            wrong.add(
+                "CA_CERTIFICATE",
+                "holds no certificate in PEM",
+                "give the whole text from `-----BEGIN CERTIFICATE-----` on",
+            );
+            Vec::new()
+        }
+    }
+}
+
+pub(crate) fn environment(name: Option<&str>, predicate: Option<Predicate>, wrong: &mut Mistakes) {
+    if name.is_none() && predicate.is_some_and(Predicate::needs_environment) {
+        wrong.add(
+            "ENVIRONMENT",
+            "is missing, and the step has no `deployment:`",
+            "add `deployment: production` (or another environment) to the step, or set ENVIRONMENT",
+        );
+    }
+}
+
+pub(crate) fn artifact_id(text: Option<&str>, wrong: &mut Mistakes) {
+    if text.is_some_and(|text| !is_package_url(text)) {
+        wrong.add(
+            "ARTIFACT_ID",
+            "is not a package URL",
+            "give a purl such as `pkg:oci/api@sha256:…`, or leave it out",
+        );
+    }
+}
+
+/// `pkg:type/name…`. Source: <https://github.com/package-url/purl-spec>
+fn is_package_url(text: &str) -> bool {
+    text.strip_prefix("pkg:")
+        .and_then(|rest| rest.split_once('/'))
+        .is_some_and(|(kind, name)| {
+            !name.is_empty()
+                && kind.starts_with(|c: char| c.is_ascii_alphabetic())
+                && kind
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-'))
+                && !text.contains(char::is_whitespace)
+        })
+}

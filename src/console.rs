@@ -1,0 +1,113 @@
+//! The lines a person reads in the build log, in the form official pipes use.
+//!
+//! Everything goes to standard error but what is data (the dry run's command), which goes to standard output.
+
+use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::redaction::Redactor;
+
+const BLUE: &str = "\u{1b}[34m";
+const GREEN: &str = "\u{1b}[32m";
+const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
+const GREY: &str = "\u{1b}[90m";
+const RESET: &str = "\u{1b}[0m";
+
+/// Writes masked, coloured lines.
+pub struct Console {
+    colours: bool,
+    debug: bool,
+    redactor: Mutex<Redactor>,
+}
+
+impl Console {
+    /// Pipelines shows colours though its log is no terminal, so they are on unless `NO_COLOR` says otherwise.
+    #[must_use]
+    pub fn new(debug: bool) -> Self {
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            colours,
+            debug,
+            redactor: Mutex::default(),
+        }
+    }
+
+    fn redactor(&self) -> MutexGuard<'_, Redactor> {
+        // A panic elsewhere must not stop the masking.
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Masks this secret in all that is written or reported from now on.
+    pub fn hide(&self, secret: &SecretString) {
+        self.redactor().hide(secret.expose_secret());
+    }
+
+    /// Text that may leave the process: see [`Redactor::clean`].
+    #[must_use]
+    pub fn clean(&self, text: &str) -> String {
+        self.redactor().clean(text)
+    }
+
+    /// One line that may leave the process: see [`Redactor::clean_line`].
+    #[must_use]
+    pub fn clean_line(&self, text: &str, length: usize) -> String {
+        self.redactor().clean_line(text, length)
+    }
+
+    /// What goes on.
+    pub fn info(&self, text: &str) {
+        self.write(BLUE, "INFO: ", text);
+    }
+
+    /// What the user should know but that stops nothing.
+    pub fn warn(&self, text: &str) {
+        self.write(YELLOW, "WARNING: ", text);
+    }
+
+    /// A hop of the identity's way that worked.
+    pub fn done(&self, hop: &str, text: &str) {
+        self.write(GREEN, "✔ ", &format!("{hop:<9} {text}"));
+    }
+
+    /// What went wrong.
+    pub fn fail(&self, text: &str) {
+        self.write(RED, "✖ ", text);
+    }
+
+    /// What belongs to the line before: a table, YAML to copy, what to do.
+    pub fn plain(&self, text: &str) {
+        self.write("", "  ", text);
+    }
+
+    /// Only with `DEBUG: 'true'`.
+    pub fn debug(&self, text: &str) {
+        if self.debug {
+            self.write(GREY, "DEBUG: ", text);
+        }
+    }
+
+    fn write(&self, colour: &str, mark: &str, text: &str) {
+        let clean = self.clean(text);
+        let (colour, reset) = if self.colours && !colour.is_empty() {
+            (colour, RESET)
+        } else {
+            ("", "")
+        };
+        let indent = " ".repeat(mark.chars().count());
+        let mut lines = String::new();
+        for (number, line) in clean.lines().enumerate() {
+            let mark = if number == 0 { mark } else { &indent };
+            lines.push_str(&format!("{colour}{mark}{line}{reset}\n"));
+        }
+        // A log that cannot be written is no reason to leave a deployment half told: the exit code and the commit still speak.
+        let _ = std::io::stderr().lock().write_all(lines.as_bytes());
+    }
+
+    /// Data on standard output.
+    pub fn print(&self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{}", self.clean(text));
+    }
+}

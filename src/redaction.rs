@@ -1,0 +1,232 @@
+//! What may leave the process: foreign text is made printable, and every known secret is masked in every form it could return in.
+//!
+//! Bitbucket masks secured variables by exact match only, and the step token not at all. A receiver (or a proxy in between)
+//! may echo what it was sent, so masking is the last step before any byte is written anywhere.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// What stands where a secret stood.
+pub const MASK: &str = "***";
+/// A shorter secret is not masked: masking a few common letters would only garble the log and tell where they are.
+const SHORTEST_SECRET: usize = 6;
+/// The length from which text that starts like a JSON object in base64url is taken for (a piece of) a JWT.
+const SHORTEST_JWT: usize = 20;
+
+/// Masks the secrets it was told of.
+#[derive(Default)]
+pub struct Redactor {
+    needles: Vec<Needle>,
+}
+
+struct Needle {
+    text: Vec<char>,
+    ignore_case: bool,
+}
+
+impl Redactor {
+    /// From now on, `secret` is masked: raw, base64, base64url, percent-encoded and in hex. A JWT is also masked part by part.
+    pub fn hide(&mut self, secret: &str) {
+        let parts = secret.split('.').collect::<Vec<_>>();
+        if parts.len() == 3 && parts[0].starts_with("eyJ") {
+            // The header is the same for many tokens and says nothing; payload and signature are what must not leak.
+            self.hide_forms(parts[1]);
+            self.hide_forms(parts[2]);
+        }
+        self.hide_forms(secret);
+    }
+
+    fn hide_forms(&mut self, secret: &str) {
+        if secret.len() < SHORTEST_SECRET {
+            return;
+        }
+        let bytes = secret.as_bytes();
+        self.add(secret, false);
+        self.add(&hex(bytes), true);
+        self.add(&percent_encode_everything(bytes), true);
+        self.add(&form_urlencoded::byte_serialize(bytes).collect::<String>(), true);
+        // Inside a longer text that was encoded whole, a secret starts at one of three positions of base64's groups.
+        for before in 0..3 {
+            let mut padded = vec![0; before];
+            padded.extend_from_slice(bytes);
+            let first_own = (before * 8).div_ceil(6);
+            let last_own = (before + bytes.len()) * 8 / 6;
+            for text in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
+                self.add(&text[first_own..last_own], false);
+            }
+        }
+    }
+
+    fn add(&mut self, text: &str, ignore_case: bool) {
+        let text = text
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .map(|c| fold(c, ignore_case))
+            .collect::<Vec<_>>();
+        if text.len() >= SHORTEST_SECRET
+            && !self
+                .needles
+                .iter()
+                .any(|n| n.text == text && n.ignore_case == ignore_case)
+        {
+            self.needles.push(Needle { text, ignore_case });
+        }
+    }
+
+    /// The text with every secret masked and nothing in it that a terminal would act on. Line breaks stay.
+    #[must_use]
+    pub fn clean(&self, text: &str) -> String {
+        let printable = text
+            .chars()
+            .map(|c| if c == '\n' || !acts_on_terminal(c) { c } else { ' ' })
+            .collect::<Vec<_>>();
+        // Looked for without white space, so that a secret split over lines is found too.
+        let dense = printable
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| !c.is_whitespace())
+            .map(|(at, c)| (at, *c))
+            .collect::<Vec<_>>();
+        let mut masked = vec![false; printable.len()];
+        for needle in &self.needles {
+            for window in dense.windows(needle.text.len()) {
+                if window
+                    .iter()
+                    .zip(&needle.text)
+                    .all(|((_, c), n)| fold(*c, needle.ignore_case) == *n)
+                {
+                    masked[window[0].0..=window[window.len() - 1].0].fill(true);
+                }
+            }
+        }
+        mask_jwts(&printable, &mut masked);
+        let mut clean = String::with_capacity(text.len());
+        for (at, c) in printable.iter().enumerate() {
+            if !masked[at] {
+                clean.push(*c);
+            } else if at == 0 || !masked[at - 1] {
+                clean.push_str(MASK);
+            }
+        }
+        clean
+    }
+
+    /// As [`Self::clean`], on one line and of at most `length` characters. Masked first, then cut: a cut secret would not be found.
+    #[must_use]
+    pub fn clean_line(&self, text: &str, length: usize) -> String {
+        let line = self.clean(text).replace('\n', " ");
+        if line.chars().count() <= length {
+            return line;
+        }
+        line.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+    }
+}
+
+/// Masks what looks like a JWT, known or not: an answer may carry tokens the pipe has never seen, or the beginning of one it has.
+fn mask_jwts(text: &[char], masked: &mut [bool]) {
+    let in_jwt = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut at = 0;
+    while at + 3 <= text.len() {
+        if text[at..].starts_with(&['e', 'y', 'J']) {
+            let length = text[at..].iter().take_while(|c| in_jwt(**c)).count();
+            if length >= SHORTEST_JWT {
+                masked[at..at + length].fill(true);
+            }
+            at += length;
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// Control characters move the cursor and change colours; the bidirectional ones make text read other than it is.
+fn acts_on_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+fn fold(c: char, ignore_case: bool) -> char {
+    if ignore_case { c.to_ascii_lowercase() } else { c }
+}
+
+fn percent_encode_everything(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "%{byte:02x}");
+        text
+    })
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn redactor(secret: &str) -> Redactor {
+        let mut redactor = Redactor::default();
+        redactor.hide(secret);
+        redactor
+    }
+
+    #[test]
+    fn secret_inside_basic_credentials_is_masked() {
+        let header = STANDARD_NO_PAD.encode("someone@acme.dev:ATATT3xFfGF0-secret");
+        let clean = redactor("ATATT3xFfGF0-secret").clean(&header);
+        assert!(clean.contains(MASK), "{clean}");
+        assert!(!clean.contains(&header[30..]), "{clean}");
+    }
+
+    #[test]
+    fn beginning_of_an_unknown_jwt_is_masked() {
+        let clean = Redactor::default().clean("bad token `eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3`");
+        assert_eq!(clean, "bad token `***`");
+    }
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        let clean = Redactor::default().clean("a\u{1b}[31mb\u{202e}c\rd\ne");
+        assert_eq!(clean, "a [31mb c d\ne");
+    }
+
+    #[test]
+    fn text_is_cut_after_it_was_masked() {
+        let clean = redactor("s3cr3t-s3cr3t").clean_line("see s3cr3t-s3cr3t there", 12);
+        assert_eq!(clean, "see *** the…");
+    }
+
+    proptest! {
+        #[test]
+        fn no_form_of_a_secret_survives(secret in "[!-~]{12,60}", before in "[ -~]{0,9}", after in "[ -~]{0,9}", split in 1usize..11) {
+            let redactor = redactor(&secret);
+            let whole = format!("{before}{secret}{after}");
+            let percent = form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>();
+            let broken = format!("{}\n  {}", &secret[..split], &secret[split..]);
+            for form in [secret.clone(), percent, hex(secret.as_bytes()), hex(secret.as_bytes()).to_uppercase(), broken.clone()] {
+                let clean = redactor.clean(&format!("[{before}] {form} [{after}]"));
+                prop_assert!(!clean.contains(&form), "{clean}");
+            }
+            for encoded in [STANDARD_NO_PAD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+                let clean = redactor.clean(&encoded);
+                prop_assert!(clean.contains(MASK), "{clean}");
+                // What is left are the neighbours and the two characters that the secret shares with them.
+                prop_assert!(clean.len() <= MASK.len() + (before.len() + after.len()) * 4 / 3 + 6, "{clean}");
+            }
+        }
+
+        #[test]
+        fn cleaning_never_panics_and_never_grows_without_bound(text in "\\PC{0,200}", secret in "\\PC{0,30}") {
+            let clean = redactor(&secret).clean(&text);
+            prop_assert!(clean.chars().count() <= 3 * text.chars().count().max(1));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The flow, in the order a reader of the log sees it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::console::Console;
+use crate::delivery::{Delivered, Patience, deliver, event_request};
+use crate::dry_run;
+use crate::environment::Environment;
+use crate::event::Event;
+use crate::failure::{Exit, Failure};
+use crate::http::{Http, Options};
+use crate::random;
+use crate::receipt::{Receipt, State};
+use crate::receiver::Receiver;
+use crate::receiver_url::ReceiverUrl;
+use crate::report::{Outcome, Reporter, Verdict};
+use crate::step_key::{Origin, StepKey};
+use crate::step_token::{self, IdentityError, UnverifiedClaims, in_words};
+use crate::stop::Stop;
+use crate::variables::{Settings, debug_wanted};
+
+/// How long a stopped run waits for its first status, which must not overtake the last one.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How the delivery ended.
+enum End {
+    Delivered(Delivered),
+    Failed(Failure),
+    Stopped(&'static str),
+    Panicked,
+}
+
+/// Runs the pipe.
+pub async fn run(environment: &Environment) -> Exit {
+    let started = Instant::now();
+    let console = Arc::new(Console::new(debug_wanted(environment)));
+    let mut settings = match Settings::read(environment) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            for mistake in mistakes {
+                console.fail(&mistake.to_string());
+            }
+            return Exit::Configuration;
+        }
+    };
+    for secret in &settings.secrets {
+        console.hide(secret);
+    }
+    console.done("context", &settings.pipeline.summary());
+
+    let (step_token, claims) = match identity(&settings) {
+        Ok(identity) => identity,
+        Err(error) => {
+            console.fail(&error.what);
+            console.plain(&error.advice);
+            return Exit::Identity;
+        }
+    };
+    console.done("identity", &identity_line(&claims));
+    let (key, origin) = StepKey::load_or_create(settings.storage_dir.as_deref(), &step_token);
+    if let Origin::InMemory(why) = &origin {
+        console.debug(&format!("the step's key serves this pipe only: {why}"));
+    }
+    let event = Event::new(
+        format!("evt_{}", random::token::<16>()),
+        OffsetDateTime::now_utc(),
+        &settings,
+        &claims,
+    );
+
+    let reporter = if settings.dry_run {
+        None
+    } else {
+        Some(Reporter::choose(&mut settings, &console))
+    };
+    let http = Http::new(
+        &Options {
+            timeout: settings.timeout,
+            ca_certificates: &settings.ca_certificates,
+            proxy: None,
+        },
+        console.clone(),
+    );
+    let (http, reporter, stop) = match (http, reporter.transpose(), Stop::install()) {
+        (Ok(http), Ok(reporter), Ok(stop)) => (http, reporter, stop),
+        (Err(error), ..) | (_, Err(error), _) => {
+            console.fail(&error);
+            return Exit::Configuration;
+        }
+        (.., Err(error)) => {
+            console.fail(&format!("signals cannot be handled: {error}"));
+            return Exit::Internal;
+        }
+    };
+    let receiver = Receiver::new(
+        http,
+        settings.receiver.clone(),
+        step_token,
+        key,
+        settings.scope.clone(),
+        console.clone(),
+    );
+    let Some(reporter) = reporter else {
+        print_request(&receiver, &event, &settings, &console);
+        return Exit::Done;
+    };
+
+    let event_id = event.id.clone();
+    let end = hand_over(receiver, event, &settings, Arc::new(reporter), stop);
+    let (end, reporter) = end.await;
+    let mut outcome = tell(&end, &event_id, &settings.receiver, &console, started.elapsed());
+    outcome.elapsed = started.elapsed();
+    let told = reporter.end(&outcome).await;
+    let kept = keep_receipt(&end, &settings, &console);
+    match end {
+        End::Delivered(Delivered { receipt, .. }) if receipt.state != State::Succeeded => Exit::HandlerFailed,
+        End::Delivered(_) if told && kept => Exit::Done,
+        End::Delivered(_) => Exit::NotReported,
+        End::Failed(failure) => failure.exit(),
+        End::Stopped(_) => Exit::Stopped,
+        End::Panicked => Exit::Internal,
+    }
+}
+
+fn identity(settings: &Settings) -> Result<(SecretString, UnverifiedClaims), IdentityError> {
+    let token = settings
+        .step_token
+        .clone()
+        .ok_or_else(|| step_token::missing(&settings.receiver))?;
+    let claims = UnverifiedClaims::read(&token)?;
+    claims.preflight(&settings.receiver, SystemTime::now())?;
+    Ok((token, claims))
+}
+
+fn identity_line(claims: &UnverifiedClaims) -> String {
+    let mut line = format!("step token of repository {}", claims.repository_uuid);
+    if let Some(branch) = &claims.branch_name {
+        line.push_str(&format!(" · branch {branch}"));
+    }
+    if let Some(environment) = &claims.environment_uuid {
+        line.push_str(&format!(" · environment {environment}"));
+    }
+    line.push_str(&format!(
+        " · good for {}",
+        in_words(claims.time_left(SystemTime::now()).as_secs())
+    ));
+    line
+}
+
+fn print_request(receiver: &Receiver, event: &Event, settings: &Settings, console: &Console) {
+    console.info(
+        "DRY_RUN: nothing is sent; the exchange would give the access token, and this is the request that would follow",
+    );
+    let (request, digest) = event_request(settings.receiver.events(), event, &settings.signing_secrets);
+    let request = receiver.proved(request, Some(&SecretString::default()), Some(&digest));
+    console.print(&dry_run::curl(&request));
+}
+
+/// Delivers beside the first status, until the end, a signal or a panic. Whichever it is, the caller gets the reporter back and tells it.
+async fn hand_over(
+    mut receiver: Receiver,
+    event: Event,
+    settings: &Settings,
+    reporter: Arc<Reporter>,
+    mut stop: Stop,
+) -> (End, Arc<Reporter>) {
+    let first_status = tokio::spawn({
+        let reporter = reporter.clone();
+        async move { reporter.begin().await }
+    });
+    let patience = Patience {
+        retry_budget: settings.retry_budget,
+        wait_timeout: settings.wait_timeout,
+    };
+    let secrets = settings.signing_secrets.clone();
+    // In a task of its own, so that a panic in it is an end like any other and the commit hears of it.
+    let mut delivery = tokio::spawn(async move { deliver(&mut receiver, &event, &secrets, patience).await });
+    let end = tokio::select! {
+        joined = &mut delivery => match joined {
+            Ok(Ok(delivered)) => End::Delivered(delivered),
+            Ok(Err(failure)) => End::Failed(failure),
+            Err(_) => End::Panicked,
+        },
+        signal = stop.wait() => {
+            delivery.abort();
+            End::Stopped(signal)
+        }
+    };
+    finish_first_status(first_status, &end).await;
+    (end, reporter)
+}
+
+async fn finish_first_status(mut first_status: JoinHandle<()>, end: &End) {
+    if let End::Stopped(_) = end {
+        if timeout(STOP_GRACE, &mut first_status).await.is_err() {
+            first_status.abort();
+        }
+    } else {
+        let _ = first_status.await;
+    }
+}
+
+/// Prints the end and returns what the commit is told.
+fn tell(end: &End, event_id: &str, receiver: &ReceiverUrl, console: &Console, elapsed: Duration) -> Outcome {
+    match end {
+        End::Delivered(Delivered { receipt, tries }) => {
+            tell_receipt(receipt, *tries, console, elapsed);
+            Outcome::of_receipt(receipt, *tries)
+        }
+        End::Failed(failure) => {
+            tell_failure(failure, event_id, receiver, console);
+            Outcome::of_failure(failure, event_id)
+        }
+        End::Stopped(signal) => {
+            console.fail(&format!(
+                "stopped by {signal}; the receiver may have got the event {event_id}"
+            ));
+            Outcome::plain(
+                Verdict::Stopped,
+                "stopped",
+                format!("Stopped by {signal}; the receiver may have got the event"),
+                event_id,
+            )
+        }
+        End::Panicked => {
+            console.fail("a bug in the pipe ended the run; the receiver may have got the event");
+            Outcome::plain(
+                Verdict::Failed,
+                "outcome unknown",
+                "A bug in the pipe ended the run; the receiver may have got the event".to_owned(),
+                event_id,
+            )
+        }
+    }
+}
+
+fn tell_receipt(receipt: &Receipt, tries: u32, console: &Console, elapsed: Duration) {
+    let mut line = format!("{} · {}", receipt.id, Outcome::of_receipt(receipt, tries).word);
+    if let Some(grant) = receipt.grant() {
+        line.push_str(&format!(" · grant `{grant}`"));
+    }
+    line.push_str(&format!(" · {:.1} s", elapsed.as_secs_f64()));
+    if tries > 1 {
+        line.push_str(&format!(" · {tries} tries"));
+    }
+    let line = console.clean_line(&line, 500);
+    if receipt.state == State::Succeeded {
+        console.done("event", &line);
+    } else {
+        console.fail(&format!("{:<9} {line}", "event"));
+        console.plain(&console.clean_line(&Outcome::of_receipt(receipt, tries).headline, 1000));
+    }
+    if !receipt.result.is_null() {
+        console.info(&console.clean_line(&format!("result {}", receipt.result), 500));
+    }
+    let mut marks = Vec::new();
+    if let Some(audit) = &receipt.audit {
+        marks.push(format!("audit {audit}"));
+    }
+    if let Some(trace_id) = &receipt.trace_id {
+        marks.push(format!("trace {trace_id}"));
+    }
+    if !marks.is_empty() {
+        console.info(&console.clean_line(&marks.join(" · "), 500));
+    }
+}
+
+fn tell_failure(failure: &Failure, event_id: &str, receiver: &ReceiverUrl, console: &Console) {
+    match failure {
+        Failure::Refused(refusal) => refusal.print(console, receiver),
+        Failure::NotDelivered(not) => {
+            let lead = if not.outcome_unknown {
+                format!("the event {event_id} was sent, but its outcome is not known")
+            } else {
+                "the event was not delivered".to_owned()
+            };
+            console.fail(&console.clean_line(&format!("{lead}: {}", not.what), 1000));
+            if let Some(advice) = &not.advice {
+                console.plain(advice);
+            }
+        }
+        Failure::HandlerFailed(receipt) => tell_receipt(receipt, 1, console, Duration::ZERO),
+    }
+}
+
+/// Writes the receipt for the steps after. False where that was wanted and failed.
+fn keep_receipt(end: &End, settings: &Settings, console: &Console) -> bool {
+    let (End::Delivered(Delivered { receipt, .. }), Some(path)) = (end, &settings.receipt_file) else {
+        return true;
+    };
+    let json = serde_json::to_string_pretty(receipt).unwrap_or_default();
+    match std::fs::write(path, format!("{}\n", console.clean(&json))) {
+        Ok(()) => true,
+        Err(error) => {
+            console.fail(&format!("RECEIPT_FILE {} cannot be written: {error}", path.display()));
+            false
+        }
+    }
+}
