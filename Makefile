@@ -19,7 +19,7 @@ test: $(TOOLS)
 
 demo: $(TOOLS)
 	cargo build --release --locked
-	$(BIN)/python demo/run.py
+	PYTHONPATH=test $(BIN)/python demo/run.py
 
 bench: $(TOOLS)
 	cargo build --release --locked

@@ -1,0 +1,75 @@
+"""The stages of the end-to-end tests: one for each way to run the pipe and each kind of receiver, kept for the whole session."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import official_openapi
+from pipe_under_test import ROOT, BinaryPipe, ContainerPipe, Pipe
+from scene import SIGNING_SECRET, Scene
+
+SceneMaker = Callable[[str, str], Scene]
+
+
+def _container() -> Pipe:
+    if subprocess.run(["docker", "info"], check=False, capture_output=True).returncode != 0:
+        if os.environ.get("REQUIRE_DOCKER") == "1":
+            pytest.fail("REQUIRE_DOCKER is 1, but no Docker engine answers `docker info`")
+        pytest.skip("no Docker engine answers `docker info`")
+    built = subprocess.run([ROOT / "test/container/image.sh"], check=True, stdout=subprocess.PIPE, text=True)
+    return ContainerPipe(built.stdout.strip())
+
+
+def _binary() -> Pipe:
+    return BinaryPipe(Path(os.environ.get("PIPE", "target/debug/fastapi-handoff")).resolve())
+
+
+@pytest.fixture(scope="session")
+def make_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SceneMaker]:
+    """Makes a scene on first use; `pipe` is `binary` or `container`, `receiver` is `plain` or `signed`."""
+    pipes: dict[str, Pipe] = {}
+    scenes: dict[tuple[str, str], Scene] = {}
+    with ExitStack() as stack:
+
+        def make(pipe: str, receiver: str) -> Scene:
+            if pipe not in pipes:
+                pipes[pipe] = _container() if pipe == "container" else _binary()
+            if (pipe, receiver) not in scenes:
+                secrets = [SIGNING_SECRET] if receiver == "signed" else []
+                folder = tmp_path_factory.mktemp(f"{pipe}-{receiver}")
+                scenes[pipe, receiver] = stack.enter_context(Scene(pipes[pipe], folder, secrets))
+            return scenes[pipe, receiver]
+
+        yield make
+
+
+@pytest.fixture
+def build_dir(tmp_path: Path) -> Path:
+    """The step's clone directory."""
+    folder = tmp_path / "build"
+    folder.mkdir()
+    return folder
+
+
+def _judged(scene: Scene) -> Iterator[Scene]:
+    scene.reset()
+    yield scene
+    assert scene.leaked() == []
+    if official_openapi.is_available():
+        assert scene.openapi_violations() == []
+
+
+@pytest.fixture(params=["binary", "container"])
+def scene(request: pytest.FixtureRequest, make_scene: SceneMaker) -> Iterator[Scene]:
+    """A receiver without secrets. After the test: no secret anywhere, and every request to Bitbucket valid."""
+    yield from _judged(make_scene(request.param, "plain"))
+
+
+@pytest.fixture(params=["binary", "container"])
+def signed_scene(request: pytest.FixtureRequest, make_scene: SceneMaker) -> Iterator[Scene]:
+    """A receiver that demands the signature; judged like `scene`."""
+    yield from _judged(make_scene(request.param, "signed"))

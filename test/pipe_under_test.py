@@ -1,0 +1,110 @@
+"""The real pipe, in the two ways it is run here: the binary itself, and the container the way Pipelines runs it."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parents[1]
+# Where Pipelines mounts the clone directory in a pipe's container, and below it the storage of this pipe.
+_BUILD_DIR = Path("/opt/atlassian/pipelines/agent/build")
+_STORAGE = Path(".bitbucket/pipelines/generated/pipeline/pipes/fastapi-handoff/fastapi-handoff")
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class PipeRun:
+    """How a run of the pipe ended, and all that it wrote."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Both streams, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.stderr + self.stdout)
+
+
+class Pipe(Protocol):
+    """A way to run the pipe. `build_dir` is the step's clone directory on this machine."""
+
+    hosts: tuple[str, ...]
+    """Where servers must listen so that the pipe reaches them; the first is for this machine's own processes."""
+    public_host: str
+    """The name by which the pipe reaches this machine."""
+
+    def seen(self, build_dir: Path) -> Path:
+        """The clone directory as the pipe sees it."""
+
+    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
+        """Runs the pipe with exactly these variables, and the storage directory, to its end."""
+
+
+class BinaryPipe:
+    """The binary that cargo built, without a container."""
+
+    hosts: tuple[str, ...] = ("127.0.0.1",)
+    public_host = "127.0.0.1"
+
+    def __init__(self, binary: Path) -> None:
+        self._binary = binary
+
+    def seen(self, build_dir: Path) -> Path:
+        """The same."""
+        return build_dir
+
+    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
+        """Runs the binary."""
+        return _run([str(self._binary)], {**variables, **_directories(build_dir, build_dir)}, build_dir)
+
+
+class ContainerPipe:
+    """The image, run by Docker with the flags of Pipelines."""
+
+    public_host = "host.docker.internal"
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        bridge = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+        self._gateway = subprocess.run(bridge, check=True, capture_output=True, text=True).stdout.strip()
+        self.hosts: tuple[str, ...] = ("127.0.0.1", self._gateway)
+
+    def seen(self, build_dir: Path) -> Path:  # noqa: ARG002 - every build directory is mounted at the same place
+        """Where Pipelines mounts it."""
+        return _BUILD_DIR
+
+    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
+        """Runs the container."""
+        ssh = build_dir.parent / "ssh"
+        ssh.mkdir(exist_ok=True)
+        given = {**variables, **_directories(build_dir, _BUILD_DIR)}
+        docker = subprocess.run(["which", "docker"], check=True, capture_output=True, text=True).stdout.strip()
+        command = [
+            *("docker", "container", "run", "--rm"),
+            f"--volume={build_dir}:{_BUILD_DIR}",
+            f"--volume={ssh}:/opt/atlassian/pipelines/agent/ssh:ro",
+            f"--volume={docker}:/usr/local/bin/docker:ro",
+            f"--workdir={_BUILD_DIR}",
+            "--label=org.bitbucket.pipelines.system=true",
+            *(f"--env={name}" for name in given),
+            f"--add-host=host.docker.internal:{self._gateway}",
+            self.image,
+        ]
+        # The values go by the client's environment, as a name alone asks for: on the command line `ps` would show them.
+        return _run(command, {**os.environ, **given}, build_dir)
+
+
+def _directories(build_dir: Path, seen: Path) -> dict[str, str]:
+    (build_dir / _STORAGE).mkdir(parents=True, exist_ok=True)
+    return {"BITBUCKET_CLONE_DIR": str(seen), "BITBUCKET_PIPE_STORAGE_DIR": str(seen / _STORAGE)}
+
+
+def _run(command: list[str], environment: Mapping[str, str], folder: Path) -> PipeRun:
+    done = subprocess.run(
+        command, check=False, env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=_SECONDS
+    )
+    return PipeRun(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,61 @@
+"""How a delivery can end after the receiver let it in, or could not be reached; the commit tells the same story as the exit."""
+
+from pathlib import Path
+
+from bitbucket_standin.loopback_server import listening_sockets
+from scene import DATABASE_PASSWORD, Scene
+
+
+def test_a_handler_that_rejects_fails_the_step_with_its_reason(scene: Scene, build_dir: Path) -> None:
+    step = scene.step()
+    run = scene.run(scene.variables(step, SERVICE="frozen"), build_dir)
+    assert run.exit_code == 6
+    assert "the change freeze lasts until Monday" in run.text
+    assert scene.states(step) == [["INPROGRESS", "FAILED"]]
+    (status,) = scene.standin.statuses.of_commit(step.repository, step.commit)
+    assert "the change freeze lasts until Monday" in status.values["description"]
+
+
+def test_a_handler_that_raises_tells_the_receivers_log_only(scene: Scene, build_dir: Path) -> None:
+    step = scene.step()
+    run = scene.run(scene.variables(step, SERVICE="broken"), build_dir)
+    assert run.exit_code == 6
+    assert DATABASE_PASSWORD in scene.log.read_text()
+    assert DATABASE_PASSWORD not in run.text
+    assert all(DATABASE_PASSWORD.encode() not in request.body for request in scene.to_bitbucket())
+    assert scene.states(step) == [["INPROGRESS", "FAILED"]]
+
+
+def test_a_slow_handler_is_polled_to_its_end(scene: Scene, build_dir: Path) -> None:
+    step = scene.step()
+    run = scene.run(scene.variables(step, SERVICE="slow"), build_dir)
+    assert run.exit_code == 0, run.text
+    polls = scene.requests("GET", "/handoff/events/")
+    assert len(polls) >= 2
+    assert len({poll.headers["dpop"] for poll in polls}) == len(polls)
+    assert scene.states(step) == [["INPROGRESS", "SUCCESSFUL"]]
+
+
+def test_a_lost_answer_is_asked_for_again_and_the_handler_runs_once(scene: Scene, build_dir: Path) -> None:
+    step = scene.step()
+    run = scene.run(scene.variables(step, CUSTOM_DATA='{"lose_first_answer": true}'), build_dir)
+    assert run.exit_code == 0, run.text
+    first, second = scene.requests("POST", "/handoff/events")
+    assert first.body == second.body
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.headers["dpop"] != second.headers["dpop"]
+    assert len(scene.tapped("handler")) == 1
+    assert scene.states(step) == [["INPROGRESS", "SUCCESSFUL"]]
+
+
+def test_an_unreachable_receiver_is_told_as_not_delivered(scene: Scene, build_dir: Path) -> None:
+    (reserved,) = listening_sockets([scene.pipe.hosts[-1]])
+    port = reserved.getsockname()[1]
+    reserved.close()
+    url = f"http://{scene.pipe.public_host}:{port}/handoff"
+    step = scene.step()
+    token = scene.token(step, audiences=[url])
+    run = scene.run(scene.variables(step, token, RECEIVER_URL=url, RETRY_BUDGET="1"), build_dir)
+    assert run.exit_code == 5, run.text
+    assert scene.states(step) == [["INPROGRESS", "FAILED"]]
+    assert scene.tapped("handler") == []
