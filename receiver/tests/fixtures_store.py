@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,15 +18,16 @@ from postgresql import PostgreSQL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql() -> Iterator[PostgreSQL]:
     """The server that the whole run shares; whoever stops it starts it again."""
-    server = PostgreSQL(tmp_path_factory.mktemp("postgresql") / "data")
-    yield server
-    server.remove()
+    # Not in pytest's folder: each run closes that to all users but its own, and the server's user is another.
+    with tempfile.TemporaryDirectory(prefix="handoff-postgresql-") as directory:
+        server = PostgreSQL(Path(directory) / "data")
+        yield server
+        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

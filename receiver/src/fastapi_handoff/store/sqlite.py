@@ -106,8 +106,19 @@ class InlineSQLite(SQLiteDialect_pysqlite):
         context: ExecutionContext | None = None,  # noqa: ARG002
     ) -> None:
         """Run a statement, in this thread."""
-        await_(_nothing())  # SQLAlchemy refuses a statement that never awaits: it takes that for a wrong driver
+        _pretend_to_wait()
         cursor.execute(statement, parameters)
+
+    def do_executemany(
+        self,
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: Any,
+        context: ExecutionContext | None = None,  # noqa: ARG002
+    ) -> None:
+        """Run a statement for each of several rows, in this thread."""
+        _pretend_to_wait()
+        cursor.executemany(statement, parameters)
 
     def do_commit(self, dbapi_connection: Any) -> None:
         """Commit, in the other thread."""
@@ -132,6 +143,11 @@ def begin(connection: Connection, kind: str, lock_timeout: float) -> None:
         else:
             return
         await_(asyncio.sleep(random.uniform(0, MAX_PAUSE)))  # noqa: S311 - so that two waiters do not march in step
+
+
+def _pretend_to_wait() -> None:
+    # SQLAlchemy refuses a statement during which nothing was awaited: it takes that for a driver of the wrong kind.
+    await_(_nothing())
 
 
 async def _nothing() -> None:
