@@ -1,0 +1,58 @@
+"""What happens once: a proof is used, a step token is bound to a key. Both inside the transaction they guard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from fastapi_handoff.audit.chain import CHAIN_LOCK
+from fastapi_handoff.problems import Refusal
+from fastapi_handoff.store import proof_ids, step_token_bindings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from fastapi_handoff.proof import Proof
+    from fastapi_handoff.step_token import StepIdentity
+
+_LOCK = text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})")
+_CLAIM = insert(proof_ids)
+_BIND = insert(step_token_bindings)
+_BOUND_TO = select(step_token_bindings.c.jkt).where(
+    step_token_bindings.c.issuer == bindparam("issuer"),
+    step_token_bindings.c.signing_input_sha256 == bindparam("signing_input_sha256"),
+)
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Let no other transaction append until this one ends, so that what is read here still holds when it is recorded.
+
+    SQLite begins its write transactions like that; on PostgreSQL the lock of the chain's end is taken early.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK)
+
+
+def claim(connection: Connection, proof: Proof) -> None:
+    """Use a proof up. Raises `Refusal`: `proof-replayed`."""
+    try:
+        connection.execute(_CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
+    except IntegrityError:
+        raise Refusal(
+            "proof-replayed", "the proof's `jti` was used before: make a new proof for each request"
+        ) from None
+
+
+def bind(connection: Connection, step: StepIdentity, jkt: str) -> None:
+    """Bind a step token to the key of its first exchange. Raises `Refusal`: `step-token-already-bound`."""
+    token = {"issuer": step.issuer, "signing_input_sha256": step.signing_input_sha256}
+    bound_to = connection.scalar(_BOUND_TO, token)
+    if bound_to is None:
+        connection.execute(_BIND, {**token, "jkt": jkt, "expires_at": step.remember_until})
+    elif bound_to != jkt:
+        raise Refusal(
+            "step-token-already-bound",
+            "the step token was exchanged with another key: if no other pipe of this step did that, it was stolen",
+        )

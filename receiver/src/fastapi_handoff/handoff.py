@@ -1,0 +1,185 @@
+"""The face: one object that a FastAPI app is given its policy, store and URL by."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from starlette.routing import NoMatchFound
+
+from fastapi_handoff import routes
+from fastapi_handoff.deliveries import Deliveries
+from fastapi_handoff.dependency import IdentityDependency
+from fastapi_handoff.desk import Desk
+from fastapi_handoff.exchange import Exchange
+from fastapi_handoff.gate import Gate
+from fastapi_handoff.handlers import Handlers
+from fastapi_handoff.health import Health
+from fastapi_handoff.issuer import Issuer, require_transport
+from fastapi_handoff.policy import Policy
+from fastapi_handoff.proof import normal_url
+from fastapi_handoff.reception import Reception
+from fastapi_handoff.requests import route_path
+from fastapi_handoff.signature import SigningSecrets
+from fastapi_handoff.signing_keys import SigningKeys
+from fastapi_handoff.store import Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from os import PathLike
+
+    from fastapi import FastAPI
+    from starlette.types import Scope
+
+    from fastapi_handoff.audit import Clock
+    from fastapi_handoff.handlers import HandlerFunction
+
+logger = logging.getLogger(__name__)
+
+_OPEN_AGAIN_SECONDS: Final = 5.0
+_PURGE_SECONDS: Final = 300.0
+_GRACE_SECONDS: Final = 20.0
+"""For the handlers that run when the app is shut down."""
+
+
+class Handoff:
+    """A receiver of handoffs from Bitbucket Pipelines.
+
+    `policy` is a TOML file or a loaded `Policy`; `store` an SQLAlchemy URL (`sqlite:///handoff.db`,
+    `postgresql+psycopg://…`); `url` the public URL where the app mounts `router`. `signing_secrets` are Standard
+    Webhooks secrets (`whsec_…`): with them, an event without a signature under one of them is refused.
+    `inline_timeout` is how many seconds an answer waits for a handler, `lease` after how many seconds without a sign
+    of life a handler's process is taken for dead, `clock` unix seconds. `bitbucket_url` is for tests and emulators.
+
+    Raises `PolicyError` and `ValueError`, so that a receiver that could never work does not start.
+    """
+
+    def __init__(
+        self,
+        policy: str | PathLike[str] | Policy,
+        store: str,
+        url: str,
+        *,
+        signing_secrets: Iterable[str] = (),
+        bitbucket_url: str = "https://api.bitbucket.org",
+        inline_timeout: float = 10.0,
+        lease: float = 60.0,
+        clock: Clock = time.time,
+    ) -> None:
+        self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
+        self.url = _receiver_url(url)
+        self._store = Store(store)
+        self._clock = clock
+        self._issuer = Issuer(bitbucket_url, self.policy.workspace, monotonic=time.monotonic)
+        self._keys = SigningKeys(self._store, monotonic=time.monotonic)
+        self._handlers = Handlers()
+        parts = urlsplit(self.url)
+        self._deliveries = Deliveries(
+            self._store,
+            self._handlers,
+            resource=f"POST {parts.path}/events",
+            clock=clock,
+            inline_timeout=inline_timeout,
+            lease=lease,
+        )
+        gate = Gate(self.policy, self.url, self._keys)
+        self.desk = Desk(self._store, clock)
+        self.identity = IdentityDependency(gate, self.desk, origin=f"{parts.scheme}://{parts.netloc}")
+        """For `Security(handoff.identity, scopes=[…])` in the app's own routes."""
+        self.router = routes.build(
+            parts.path,
+            desk=self.desk,
+            exchange=Exchange(self.policy, self.url, self._issuer, self._keys, self._store, clock),
+            reception=Reception(gate, SigningSecrets(signing_secrets), self._handlers, self._deliveries, clock),
+            keys=self._keys,
+            health=Health(self._store, self._issuer),
+        )
+        """For `app.include_router(handoff.router, prefix="/handoff")`."""
+        self._own_paths: frozenset[str] = frozenset()
+
+    def on(
+        self, event_type: str, *, scope: str, idempotent: bool = False
+    ) -> Callable[[HandlerFunction], HandlerFunction]:
+        """Register the handler of a type of event, as `service.deployed`; the access token must have `scope`.
+
+        The handler takes the event and the identity and returns anything that is JSON. It runs once for an event. A
+        process that dies while it runs leaves the receipt `interrupted`; an `idempotent` one is run again instead.
+        """
+        return self._handlers.register(event_type, scope=scope, idempotent=idempotent)
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Open the store, look after leases and expired rows, and at the end wait for the handlers that run.
+
+        An app with a lifespan of its own enters this one in it: `async with handoff.lifespan(app): …`.
+        """
+        self._own_paths = frozenset(_paths_of_router(app))
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._store.close)
+            stack.push_async_callback(self._issuer.close)
+            stack.push_async_callback(self._deliveries.stop, _GRACE_SECONDS)
+            opened = await self._open()
+            upkeep = [asyncio.create_task(work, name=name) for name, work in self._upkeep(opened=opened).items()]
+            stack.push_async_callback(_cancel, upkeep)
+            yield
+
+    def records_itself(self, scope: Scope) -> bool:
+        """Tell whether a request goes to one of the router's own routes that change something."""
+        return scope["method"] == "POST" and route_path(scope) in self._own_paths
+
+    async def _open(self) -> bool:
+        try:
+            await self._store.open()
+        except StoreUnavailable as error:
+            # Not the end: a database that comes later is found without a restart, and `/health` says so until then.
+            logger.warning("the store cannot be opened, every request is refused until it can: %s", error)
+            return False
+        return True
+
+    def _upkeep(self, *, opened: bool) -> dict[str, Any]:
+        return {"handoff leases": self._keep(opened=opened), "handoff purge": self._purge()}
+
+    async def _keep(self, *, opened: bool) -> None:
+        while not opened:
+            await asyncio.sleep(_OPEN_AGAIN_SECONDS)
+            opened = await self._open()
+        await self._deliveries.keep()
+
+    async def _purge(self) -> None:
+        while True:
+            await asyncio.sleep(_PURGE_SECONDS)
+            try:
+                await self._store.purge(int(self._clock()))
+            except StoreUnavailable as error:
+                logger.warning("expired rows are not purged yet: %s", error)
+
+
+def _receiver_url(url: str) -> str:
+    cut = url.removesuffix("/")
+    require_transport(cut, "`url`")
+    parts = urlsplit(cut)
+    normal = normal_url(cut)
+    if normal is None or normal.removesuffix("/") != cut or parts.query or parts.fragment:
+        raise ValueError(
+            f"`url` must be scheme and host in lower case, without default port, query and fragment, not: `{url}`"
+        )
+    return cut
+
+
+def _paths_of_router(app: FastAPI) -> Iterable[str]:
+    for name in (routes.TOKEN_ROUTE, routes.EVENTS_ROUTE):
+        try:
+            yield str(app.url_path_for(name))
+        except NoMatchFound:
+            logger.warning("`handoff.router` is not included in the app whose lifespan this is")
+            return
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
