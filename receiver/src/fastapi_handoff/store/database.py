@@ -15,6 +15,7 @@ from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,8 +56,8 @@ class Store:
             self._writing = self._engine
             self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
             self._single_reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        # SQLite has one writer at a time and its waiters sleep and try again: within a process, queue instead.
-        self._turn = asyncio.Lock() if self.is_sqlite else nullcontext()
+        self._file: engine.FileIdentity | None = None
+        self._turn = self._new_turn()
 
     async def open(self) -> None:
         """Bring the schema to what this version needs, or say why not. May be called again after a failure."""
@@ -68,9 +69,13 @@ class Store:
                 await migrate.upgrade(connection)
         async with self.reading() as connection:
             await migrate.require_head(connection)
+        if self.is_sqlite:
+            self._file = engine.file_identity(self._url)
 
     async def close(self) -> None:
         """Close the connections."""
+        self._file = None
+        self._turn = self._new_turn()  # the next event loop needs a lock of its own
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -80,6 +85,7 @@ class Store:
         An `IntegrityError` (a guard: this proof id was used, this token is bound) comes out as it is.
         """
         with _database_failures():
+            self._require_same_file()
             async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn, self._writing.begin() as connection:
                 yield connection
 
@@ -95,6 +101,7 @@ class Store:
                 return work(connection)
 
         with _database_failures():
+            self._require_same_file()
             async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn:
                 return await greenlet_spawn(begin_and_work)
 
@@ -125,6 +132,17 @@ class Store:
             for column in (step_token_bindings.c.expires_at, proof_ids.c.expires_at, public_keys.c.not_after):
                 rows += (await connection.execute(delete(column.table).where(column < now))).rowcount
             return rows
+
+    def _new_turn(self) -> AbstractAsyncContextManager[None]:
+        # SQLite has one writer at a time and its waiters sleep and try again: within a process, queue instead.
+        return asyncio.Lock() if self.is_sqlite else nullcontext()
+
+    def _require_same_file(self) -> None:
+        # SQLite goes on writing into a file that was deleted or replaced, and nobody will ever read what it wrote.
+        if self._file is not None and engine.file_identity(self._url) != self._file:
+            raise StoreUnavailable(
+                f"`{engine.sqlite_path(self._url)}` is not the file that was opened: put it back, or restart"
+            )
 
 
 @contextmanager

@@ -47,6 +47,9 @@ def parse(url: str) -> URL:
     raise ValueError(f"the store cannot be `{parsed.drivername}`: expected {EXPECTED}")
 
 
+FileIdentity = tuple[int, int]
+"""Device and inode."""
+
 EXPECTED = "`sqlite:///handoff.db` or `postgresql+psycopg://user:password@host/database`"
 
 
@@ -60,6 +63,15 @@ def create(url: URL, *, read_only: bool) -> AsyncEngine:
 def sqlite_path(url: URL) -> Path:
     """The file of an SQLite URL, absolute: a process that changes its directory keeps its store."""
     return Path(url.database or "").absolute()
+
+
+def file_identity(url: URL) -> FileIdentity | None:
+    """Tell which file the URL names now; `None` for none."""
+    try:
+        status = sqlite_path(url).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sqlite(url: URL, *, read_only: bool) -> AsyncEngine:

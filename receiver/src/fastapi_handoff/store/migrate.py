@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from fastapi_handoff.store import sqlite
 from fastapi_handoff.store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ async def write_ahead_log(engine: AsyncEngine) -> None:
         try:
             async with engine.connect() as connection:
                 await connection.execute(text("PRAGMA journal_mode = WAL"))
-        except OperationalError:
+        except OperationalError as error:
             # Another replica that starts does the same; SQLite answers `locked` at once here, without its usual wait.
-            if not remaining:
+            if not remaining or not sqlite.is_busy(error.orig):
                 raise
         else:
             return

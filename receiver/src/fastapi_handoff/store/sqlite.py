@@ -138,11 +138,17 @@ def begin(connection: Connection, kind: str, lock_timeout: float) -> None:
         try:
             dbapi_connection.execute(f"BEGIN {kind}")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
         else:
             return
         await_(asyncio.sleep(random.uniform(0, MAX_PAUSE)))  # noqa: S311 - so that two waiters do not march in step
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Tell whether an error means that somebody else holds a lock."""
+    # The low byte is the kind of the error, the rest says more about it.
+    return isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _pretend_to_wait() -> None:

@@ -1,0 +1,262 @@
+"""Databases that are gone, stand still, are full, locked or damaged: `StoreUnavailable`, then recovery, no hang."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import func, insert, select, text
+
+from chain import entry
+from fastapi_handoff.audit import append
+from fastapi_handoff.audit.chain import CHAIN_LOCK
+from fastapi_handoff.store import Store, StoreUnavailable, audit_records, database, engine, receipts
+from fixtures_store import connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from postgresql import PostgreSQL
+
+
+ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+
+
+async def add(store: Store) -> None:
+    async with store.transaction() as connection:
+        await append(connection, entry(), clock=time.time)
+
+
+async def count(store: Store) -> int:
+    async with store.reading() as connection:
+        return await connection.scalar(select(func.count()).select_from(audit_records)) or 0
+
+
+@pytest.fixture
+async def stopped(store: Store, postgresql: PostgreSQL) -> AsyncIterator[Store]:
+    """A store that was in use when its server stopped."""
+    await add(store)
+    postgresql.stop()
+    try:
+        yield store
+    finally:
+        postgresql.start()
+
+
+@ON_POSTGRESQL
+async def test_server_that_is_gone_makes_the_store_unavailable_until_it_is_back(
+    stopped: Store, postgresql: PostgreSQL
+) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await add(stopped)
+        with pytest.raises(StoreUnavailable):
+            await count(stopped)
+        with pytest.raises(StoreUnavailable):
+            await stopped.purge(0)
+    postgresql.start()
+    await add(stopped)
+    assert await count(stopped) == 2
+
+
+@ON_POSTGRESQL
+async def test_store_opens_once_the_server_that_was_gone_is_back(
+    stopped: Store, store_url: str, postgresql: PostgreSQL
+) -> None:
+    late = Store(store_url)
+    with pytest.raises(StoreUnavailable):
+        await late.open()
+    postgresql.start()
+    await late.open()
+    await add(late)
+    await late.close()
+
+
+@ON_POSTGRESQL
+async def test_restart_between_two_requests_is_not_noticed(store: Store, postgresql: PostgreSQL) -> None:
+    async with store.transaction(), store.transaction(), store.reading():
+        pass  # three connections lie in the pool now, and the restart breaks each
+    postgresql.stop()
+    postgresql.start()
+    await asyncio.gather(*(add(store) for _ in range(6)))
+    assert await count(store) == 6
+
+
+@ON_POSTGRESQL
+async def test_transaction_that_the_server_did_not_survive_wrote_nothing(store: Store, postgresql: PostgreSQL) -> None:
+    async def add_and_restart() -> None:
+        async with store.transaction() as connection:
+            await append(connection, entry(), clock=time.time)
+            postgresql.stop()
+            postgresql.start()
+
+    with pytest.raises(StoreUnavailable):
+        await add_and_restart()
+    assert await count(store) == 0
+
+
+@ON_POSTGRESQL
+async def test_server_that_stands_still_is_not_waited_for(
+    store: Store, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "TRANSACTION_TIMEOUT", 0.5)
+    await add(store)
+    postgresql.freeze()
+    try:
+        # The kernel goes on taking bytes for a process that stands still, so only a deadline of our own can end this.
+        async with asyncio.timeout(30):
+            results = await asyncio.gather(*(add(store) for _ in range(4)), count(store), return_exceptions=True)
+    finally:
+        postgresql.thaw()
+    assert [type(result) for result in results] == [StoreUnavailable] * 5
+    monkeypatch.undo()
+    await add(store)
+    # Those that gave up may have been committed by the server after all, as after any lost answer, but each as a whole.
+    assert 2 <= await count(store) <= 6
+
+
+@ON_POSTGRESQL
+async def test_lock_that_another_client_holds_is_not_waited_for_for_ever(
+    store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LOCK_TIMEOUT", 1)
+    impatient = Store(store_url)
+    with connect(store_url) as other:
+        other.execute(f"SELECT pg_advisory_lock({CHAIN_LOCK})")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            await add(impatient)
+    await add(impatient)
+    await impatient.close()
+
+
+@ON_POSTGRESQL
+async def test_replica_that_stops_amid_an_append_does_not_stop_the_others(
+    store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "STATEMENT_TIMEOUT", 1)
+    stuck = Store(store_url)
+
+    async def get_stuck() -> None:
+        async with stuck.transaction() as connection:
+            await append(connection, entry(1), clock=time.time)
+            await add(store)  # waits for the server to end the other's transaction
+            await connection.execute(select(1))
+
+    with pytest.raises(StoreUnavailable, match="idle-in-transaction"):
+        await get_stuck()
+    assert await count(store) == 1
+    await stuck.close()
+
+
+@ON_POSTGRESQL
+async def test_message_about_a_server_that_refuses_us_keeps_the_password(store_url: str) -> None:
+    store = Store(store_url.replace("postgres:@", "postgres:s3cret@").replace("/test_", "/no_such_"))
+    with pytest.raises(StoreUnavailable, match="does not exist") as unavailable:
+        await store.open()
+    assert "s3cret" not in str(unavailable.value)
+    await store.close()
+
+
+async def test_host_that_does_not_resolve_is_unavailable() -> None:
+    store = Store("postgresql+psycopg://user:s3cret@no-such-host.invalid/db")
+    with pytest.raises(StoreUnavailable) as unavailable:
+        await store.open()
+    assert "s3cret" not in str(unavailable.value)
+    await store.close()
+
+
+async def test_message_about_a_failed_statement_keeps_its_values(store: Store) -> None:
+    async def write_to_a_table_that_is_gone() -> None:
+        async with store.transaction() as connection:
+            await connection.execute(text("DROP TABLE proof_ids"))
+            await connection.execute(text("INSERT INTO proof_ids (jkt) VALUES (:jkt)"), {"jkt": "s3cret"})
+
+    with pytest.raises(StoreUnavailable, match="proof_ids") as unavailable:
+        await write_to_a_table_that_is_gone()
+    assert "s3cret" not in str(unavailable.value)
+
+
+@ON_SQLITE
+async def test_file_locked_by_another_process_is_unavailable_until_it_is_free(
+    store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LOCK_TIMEOUT", 0.2)
+    with connect(store_url) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await add(store)
+        assert await count(store) == 0, "reading goes on"
+        other.rollback()
+    await add(store)
+
+
+@ON_SQLITE
+async def test_waiting_for_the_lock_of_another_process_does_not_stop_the_event_loop(
+    store: Store, store_url: str
+) -> None:
+    with connect(store_url) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(add(store))
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert not waiting.done()
+        other.rollback()
+        await waiting
+    assert await count(store) == 1
+
+
+@ON_SQLITE
+async def test_full_disk_is_unavailable_until_there_is_room(store: Store) -> None:
+    async def add_body(event_id: str) -> None:
+        values = {"repository_uuid": "r", "event_id": event_id, "sub": "s", "content_digest": "d", "event_type": "t"}
+        values |= {"state": "running", "identity": "{}", "asserted": "{}", "audit_hash": "h", "scope": ""}
+        row = {**values, "body": b"x" * 200_000, "received_at": 0, "audit_seq": 1}
+        await store.write(lambda connection: connection.execute(insert(receipts), row))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StoreUnavailable, match="disk"):
+            await add_body("too-large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await add_body("fits")
+    async with store.reading() as connection:
+        assert list(await connection.scalars(select(receipts.c.event_id))) == ["fits"]
+
+
+@ON_SQLITE
+async def test_file_that_was_deleted_is_not_written_into(store: Store, tmp_path: Path) -> None:
+    file, elsewhere = tmp_path / "handoff.db", tmp_path / "elsewhere.db"
+    file.rename(elsewhere)
+    with pytest.raises(StoreUnavailable, match="put it back"):
+        await add(store)
+    sqlite3.connect(file).close()
+    file.touch()
+    with pytest.raises(StoreUnavailable, match="put it back"):
+        await store.write(lambda connection: connection.execute(select(1)))
+    elsewhere.rename(file)
+    await add(store)
+    assert await count(store) == 1
+
+
+@ON_SQLITE
+async def test_file_that_is_no_database_is_named_as_such(store_url: str, tmp_path: Path) -> None:
+    (tmp_path / "handoff.db").write_bytes(b"not a database" * 1000)
+    store = Store(store_url)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await store.open()
+    await store.close()
+
+
+async def test_folder_that_does_not_exist_is_unavailable(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'no' / 'handoff.db'}")
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+        await store.open()
+    await store.close()
