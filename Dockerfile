@@ -11,7 +11,8 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 # `scratch` has no dynamic loader, so the C library is linked in. With --target, the flag leaves procedural macros alone.
-RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin fastapi-handoff --target "$TARGET" \
+# Packed relocations keep the address of the binary random and take 0.2 MB less.
+RUN RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --release --locked --bin fastapi-handoff --target "$TARGET" \
  && cp "target/$TARGET/release/fastapi-handoff" /fastapi-handoff
 
 FROM scratch

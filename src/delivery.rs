@@ -170,6 +170,8 @@ fn give_up(error: TryError, tries: u32, outcome_unknown: bool) -> Failure {
 async fn post(receiver: &mut Receiver, event: &Event, secrets: &[SigningSecret]) -> Result<Sent, TryError> {
     let (request, digest) = event_request(receiver.url.events(), event, secrets);
     let answer = receiver.send_authorized(request, Some(&digest)).await?;
+    #[cfg(debug_assertions)]
+    crate::last_words::panic_where_a_test_asks();
     read(&answer, &event.id)
 }
 

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::receipt::Receipt;
 use crate::refusal::Refusal;
 
 /// The exit codes.
@@ -55,8 +54,6 @@ pub enum Failure {
     Refused(Box<Refusal>),
     /// No receipt.
     NotDelivered(NotDelivered),
-    /// The receipt says `failed` or `interrupted`.
-    HandlerFailed(Box<Receipt>),
 }
 
 impl Failure {
@@ -66,7 +63,6 @@ impl Failure {
         match self {
             Self::Refused(_) => Exit::Refused,
             Self::NotDelivered(_) => Exit::NotDelivered,
-            Self::HandlerFailed(_) => Exit::HandlerFailed,
         }
     }
 }

@@ -175,13 +175,14 @@ pub struct NoAnswer {
 }
 
 /// How to build a client.
-pub struct Options<'a> {
+#[derive(Clone)]
+pub struct Options {
     /// For one request, from the connect to the last byte of the answer.
     pub timeout: Duration,
     /// Trusted beside the bundled roots.
-    pub ca_certificates: &'a [CertificateDer<'static>],
+    pub ca_certificates: Vec<CertificateDer<'static>>,
     /// All requests go through it; without one, `HTTPS_PROXY` and its kin are honoured.
-    pub proxy: Option<&'a str>,
+    pub proxy: Option<String>,
 }
 
 /// Sends requests and shows them at `DEBUG`.
@@ -196,11 +197,11 @@ impl Http {
     ///
     /// # Errors
     /// A certificate of `CA_CERTIFICATE` that cannot be a root, or a proxy address that is none.
-    pub fn new(options: &Options<'_>, console: Arc<Console>) -> Result<Self, String> {
+    pub fn new(options: &Options, console: Arc<Console>) -> Result<Self, String> {
         let mut roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
-        for certificate in options.ca_certificates {
+        for certificate in &options.ca_certificates {
             roots
                 .add(certificate.clone())
                 .map_err(|error| format!("CA_CERTIFICATE holds a certificate that cannot be a root: {error}"))?;
@@ -216,7 +217,7 @@ impl Http {
             .connect_timeout(options.timeout.min(LONGEST_CONNECT))
             .timeout(options.timeout)
             .user_agent(concat!("fastapi-handoff/", env!("CARGO_PKG_VERSION")));
-        if let Some(proxy) = options.proxy {
+        if let Some(proxy) = &options.proxy {
             let proxy = Proxy::all(proxy).map_err(|_| "the proxy's address is not a URL".to_owned())?;
             builder = builder.proxy(proxy);
         }

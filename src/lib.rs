@@ -13,6 +13,7 @@ pub mod event;
 mod exchange;
 pub mod failure;
 pub mod http;
+mod last_words;
 pub mod pipeline;
 pub mod proof;
 pub mod random;
@@ -39,17 +40,18 @@ use failure::Exit;
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    // The message of a panic could quote what it panicked on; its place is enough for a report.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(std::io::stderr(), "✖ internal error at {place}: please report it");
-    }));
+    last_words::prepare();
     let environment = Environment::new(std::env::vars_os());
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+    let Ok(runtime) = event_loop() else {
         let _ = writeln!(std::io::stderr(), "✖ the operating system gives no event loop");
         return Exit::Internal.into();
     };
     let exit = runtime.block_on(run::run(&environment));
     runtime.shutdown_background();
     exit.into()
+}
+
+/// One thread is enough for one conversation, and starts faster.
+fn event_loop() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

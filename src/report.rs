@@ -87,7 +87,6 @@ impl Outcome {
     pub fn of_failure(failure: &Failure, event_id: &str) -> Self {
         let mut outcome = Self::plain(Verdict::Failed, "", String::new(), event_id);
         match failure {
-            Failure::HandlerFailed(receipt) => return Self::of_receipt(receipt, 1),
             Failure::Refused(refusal) => {
                 "refused".clone_into(&mut outcome.word);
                 outcome.headline = format!("Refused: {}", refusal.short());
@@ -149,6 +148,7 @@ pub struct Reporter {
     way: Way,
     must: bool,
     http: Http,
+    options: Options,
     reporting: Reporting,
 }
 
@@ -175,14 +175,12 @@ impl Reporter {
         if !why.is_empty() {
             console.info(&why);
         }
-        let http = Http::new(
-            &Options {
-                timeout: settings.timeout,
-                ca_certificates: &settings.ca_certificates,
-                proxy: matches!(way, Way::Insights).then_some(settings.report.endpoints.proxy.as_str()),
-            },
-            console.clone(),
-        )?;
+        let options = Options {
+            timeout: settings.timeout,
+            ca_certificates: settings.ca_certificates.clone(),
+            proxy: matches!(way, Way::Insights).then(|| settings.report.endpoints.proxy.clone()),
+        };
+        let http = Http::new(&options, console.clone())?;
         let key = settings
             .report
             .key
@@ -200,6 +198,7 @@ impl Reporter {
             way,
             must: settings.report.mode != ReportMode::Auto,
             http,
+            options,
             reporting: Reporting {
                 api: settings.report.endpoints.api.clone(),
                 oauth_url: settings.report.endpoints.oauth.clone(),
@@ -227,6 +226,18 @@ impl Reporter {
 
     /// Tells the outcome. False where it had to be told and was not.
     pub async fn end(&self, outcome: &Outcome) -> bool {
+        self.end_through(&self.http, outcome).await
+    }
+
+    /// As [`Self::end`], over connections of its own: for an event loop other than the one that drives the others.
+    pub async fn end_apart(&self, outcome: &Outcome) -> bool {
+        match Http::new(&self.options, self.reporting.console.clone()) {
+            Ok(http) => self.end_through(&http, outcome).await,
+            Err(_) => false,
+        }
+    }
+
+    async fn end_through(&self, http: &Http, outcome: &Outcome) -> bool {
         let console = &self.reporting.console;
         let budget = if outcome.verdict == Verdict::Stopped {
             STOP_BUDGET
@@ -235,25 +246,21 @@ impl Reporter {
         };
         let told: Result<String, ReportError> = match self.way {
             Way::None => return true,
-            Way::Status => status::end(&self.http, &self.reporting, outcome, budget)
-                .await
-                .map(|()| {
-                    format!(
-                        "{} on {}, key {}",
-                        status::state(outcome.verdict),
-                        self.reporting.pipeline.short_commit(),
-                        self.reporting.key
-                    )
-                }),
-            Way::Insights => insights::end(&self.http, &self.reporting, outcome, budget)
-                .await
-                .map(|()| {
-                    format!(
-                        "report {} on {}",
-                        self.reporting.key,
-                        self.reporting.pipeline.short_commit()
-                    )
-                }),
+            Way::Status => status::end(http, &self.reporting, outcome, budget).await.map(|()| {
+                format!(
+                    "{} on {}, key {}",
+                    status::state(outcome.verdict),
+                    self.reporting.pipeline.short_commit(),
+                    self.reporting.key
+                )
+            }),
+            Way::Insights => insights::end(http, &self.reporting, outcome, budget).await.map(|()| {
+                format!(
+                    "report {} on {}",
+                    self.reporting.key,
+                    self.reporting.pipeline.short_commit()
+                )
+            }),
         };
         match told {
             Ok(text) => {

@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::event::Event;
 use crate::failure::{Exit, Failure};
 use crate::http::{Http, Options};
+use crate::last_words;
 use crate::random;
 use crate::receipt::{Receipt, State};
 use crate::receiver::Receiver;
@@ -33,7 +34,6 @@ enum End {
     Delivered(Delivered),
     Failed(Failure),
     Stopped(&'static str),
-    Panicked,
 }
 
 /// Runs the pipe.
@@ -82,7 +82,7 @@ pub async fn run(environment: &Environment) -> Exit {
     let http = Http::new(
         &Options {
             timeout: settings.timeout,
-            ca_certificates: &settings.ca_certificates,
+            ca_certificates: settings.ca_certificates.clone(),
             proxy: None,
         },
         console.clone(),
@@ -111,10 +111,10 @@ pub async fn run(environment: &Environment) -> Exit {
         return Exit::Done;
     };
 
-    let event_id = event.id.clone();
-    let end = hand_over(receiver, event, &settings, Arc::new(reporter), stop);
-    let (end, reporter) = end.await;
-    let mut outcome = tell(&end, &event_id, &settings.receiver, &console, started.elapsed());
+    let reporter = Arc::new(reporter);
+    last_words::tell_on_panic(reporter.clone(), event.id.clone());
+    let end = hand_over(receiver, &event, &settings, &reporter, stop).await;
+    let mut outcome = tell(&end, &event.id, &settings.receiver, &console, started.elapsed());
     outcome.elapsed = started.elapsed();
     let told = reporter.end(&outcome).await;
     let kept = keep_receipt(&end, &settings, &console);
@@ -124,7 +124,6 @@ pub async fn run(environment: &Environment) -> Exit {
         End::Delivered(_) => Exit::NotReported,
         End::Failed(failure) => failure.exit(),
         End::Stopped(_) => Exit::Stopped,
-        End::Panicked => Exit::Internal,
     }
 }
 
@@ -162,14 +161,14 @@ fn print_request(receiver: &Receiver, event: &Event, settings: &Settings, consol
     console.print(&dry_run::curl(&request));
 }
 
-/// Delivers beside the first status, until the end, a signal or a panic. Whichever it is, the caller gets the reporter back and tells it.
+/// Delivers, beside the first status, until the end or a signal.
 async fn hand_over(
     mut receiver: Receiver,
-    event: Event,
+    event: &Event,
     settings: &Settings,
-    reporter: Arc<Reporter>,
+    reporter: &Arc<Reporter>,
     mut stop: Stop,
-) -> (End, Arc<Reporter>) {
+) -> End {
     let first_status = tokio::spawn({
         let reporter = reporter.clone();
         async move { reporter.begin().await }
@@ -178,22 +177,15 @@ async fn hand_over(
         retry_budget: settings.retry_budget,
         wait_timeout: settings.wait_timeout,
     };
-    let secrets = settings.signing_secrets.clone();
-    // In a task of its own, so that a panic in it is an end like any other and the commit hears of it.
-    let mut delivery = tokio::spawn(async move { deliver(&mut receiver, &event, &secrets, patience).await });
     let end = tokio::select! {
-        joined = &mut delivery => match joined {
-            Ok(Ok(delivered)) => End::Delivered(delivered),
-            Ok(Err(failure)) => End::Failed(failure),
-            Err(_) => End::Panicked,
+        delivered = deliver(&mut receiver, event, &settings.signing_secrets, patience) => match delivered {
+            Ok(delivered) => End::Delivered(delivered),
+            Err(failure) => End::Failed(failure),
         },
-        signal = stop.wait() => {
-            delivery.abort();
-            End::Stopped(signal)
-        }
+        signal = stop.wait() => End::Stopped(signal),
     };
     finish_first_status(first_status, &end).await;
-    (end, reporter)
+    end
 }
 
 async fn finish_first_status(mut first_status: JoinHandle<()>, end: &End) {
@@ -225,15 +217,6 @@ fn tell(end: &End, event_id: &str, receiver: &ReceiverUrl, console: &Console, el
                 Verdict::Stopped,
                 "stopped",
                 format!("Stopped by {signal}; the receiver may have got the event"),
-                event_id,
-            )
-        }
-        End::Panicked => {
-            console.fail("a bug in the pipe ended the run; the receiver may have got the event");
-            Outcome::plain(
-                Verdict::Failed,
-                "outcome unknown",
-                "A bug in the pipe ended the run; the receiver may have got the event".to_owned(),
                 event_id,
             )
         }
@@ -285,7 +268,6 @@ fn tell_failure(failure: &Failure, event_id: &str, receiver: &ReceiverUrl, conso
                 console.plain(advice);
             }
         }
-        Failure::HandlerFailed(receipt) => tell_receipt(receipt, 1, console, Duration::ZERO),
     }
 }
 
