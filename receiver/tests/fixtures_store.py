@@ -37,11 +37,15 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, the test's own."""
     if backend == "sqlite":
-        return f"sqlite:///{tmp_path / 'handoff.db'}"
-    return request.getfixturevalue("postgresql").create_database()
+        yield f"sqlite:///{tmp_path / 'handoff.db'}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    url = server.create_database()
+    yield url
+    server.reuse(url)
 
 
 @pytest_asyncio.fixture

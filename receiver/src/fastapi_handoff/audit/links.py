@@ -86,8 +86,8 @@ def _receipt(row: Any, record: dict[str, Any]) -> Iterator[str]:
         return
     if row.receipt_seq is None:
         yield "the receipt that it is about was deleted"
-    elif row.receipt_seq < row.seq:
-        yield f"the receipt that it is about names record {row.receipt_seq}: it was set back to an earlier state"
+    elif not isinstance(row.receipt_seq, int) or row.receipt_seq < row.seq:
+        yield f"the receipt that it is about names record {row.receipt_seq!r}: it was set back to an earlier state"
 
 
 def _time(stored: Any) -> str | None:

@@ -7,10 +7,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import NullType, literal_column, select, tuple_, type_coerce
 
 from fastapi_handoff.audit.record import decode
-from fastapi_handoff.audit.rows import as_stored, stored_bytes, text
+from fastapi_handoff.audit.rows import stored_bytes, text
 from fastapi_handoff.store.tables import audit_records, receipts
 from fastapi_handoff.store.text import storable
 
@@ -50,37 +50,39 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
 
 async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[int, str | None]]:
     """Give, for each receipt, the number of the record it names and what is wrong between the two, or `None`."""
-    key = tuple_(receipts.c.repository_uuid, receipts.c.event_id)
+    # SQLite's own row number, because a key that is no text cannot be handed back to it for the next page.
+    key = (
+        (literal_column("receipts.rowid"),)
+        if connection.dialect.name == "sqlite"
+        else (receipts.c.repository_uuid, receipts.c.event_id)
+    )
     query = (
         select(
-            *(as_stored(receipts.c[name], connection.dialect) for name in (*RECEIPT_COLUMNS, "audit_hash")),
-            receipts.c.body,
-            receipts.c.audit_seq,
-            as_stored(audit_records.c.hash, connection.dialect),
-            as_stored(audit_records.c.record, connection.dialect),
-            # The key once more, as the database sees it, for the next page.
-            receipts.c.repository_uuid.label("key_repository"),
-            receipts.c.event_id.label("key_event"),
+            *(column for column in receipts.c if column.name != "body"),
+            type_coerce(receipts.c.body, NullType).label("body"),  # as it is, which in SQLite may be anything
+            audit_records.c.hash,
+            audit_records.c.record,
+            *(column.label(f"key_{number}") for number, column in enumerate(key)),
         )
         .select_from(receipts.outerjoin(audit_records, audit_records.c.seq == receipts.c.audit_seq))
-        .order_by(receipts.c.repository_uuid, receipts.c.event_id)
+        .order_by(*key)
         .limit(PAGE)
     )
     rows = (await connection.execute(query)).all()
     while rows:
         for row in rows:
-            yield row.audit_seq, next(_problems(row), None)
+            yield row.audit_seq if isinstance(row.audit_seq, int) else 0, next(_problems(row), None)
         if len(rows) < PAGE:
             return
-        last = (rows[-1].key_repository, rows[-1].key_event)
-        rows = (await connection.execute(query.where(key > last))).all()
+        last = [getattr(rows[-1], f"key_{number}") for number in range(len(key))]
+        rows = (await connection.execute(query.where(tuple_(*key) > tuple_(*last)))).all()
 
 
 def _problems(row: Any) -> Iterator[str]:
     receipt = {name: text(getattr(row, name)) for name in RECEIPT_COLUMNS}
     name = f"the receipt of event `{receipt['event_id']}` in repository `{receipt['repository_uuid']}`"
     if row.hash is None:
-        yield f"{name} names this record, which does not exist"
+        yield f"{name} names record {row.audit_seq!r}, which does not exist"
         return
     if text(row.hash) != text(row.audit_hash):
         yield f"{name} names hash `{text(row.audit_hash)}` for it: the receipt or the record was rewritten"

@@ -19,6 +19,8 @@ VERSION = 1
 """The record's own version, inside the hashed bytes."""
 GENESIS = "0" * 64
 """The `prev_hash` of the first record."""
+SEARCHABLE_LIMIT = 256
+"""Characters of a copy: PostgreSQL cannot index a text of more than 2,700 bytes, and would refuse the record."""
 MEMBERS = frozenset(
     {
         "version",
@@ -95,14 +97,15 @@ def decode(stored: bytes) -> dict[str, Any]:
 def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
     """Give the columns that copy what the record says, the time excepted."""
     actor = record["actor"] or {}
-    return {
-        "repository_uuid": _text_or_none(actor.get("repository_uuid")),
-        "actor": _text_or_none(actor.get("sub")),
+    said = {
+        "repository_uuid": actor.get("repository_uuid"),
+        "actor": actor.get("sub"),
         "action": record["action"],
         "decision": record["decision"],
         "code": record["code"],
         "event_id": record["event_id"],
     }
+    return {name: value[:SEARCHABLE_LIMIT] if isinstance(value, str) else None for name, value in said.items()}
 
 
 def rfc3339(microseconds: int) -> str:
@@ -113,10 +116,6 @@ def rfc3339(microseconds: int) -> str:
 
 def _optional(text: str | None) -> str | None:
     return None if text is None else plain_text(text)
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _no_such_number(number: str) -> NoReturn:

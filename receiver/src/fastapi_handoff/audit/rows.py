@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Dialect, LargeBinary, Select, cast, select
+from sqlalchemy import ColumnElement, Select, select
 
 from fastapi_handoff.store.tables import audit_records
 
@@ -54,17 +54,8 @@ class Filter:
         return conditions
 
 
-def as_stored(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]:
-    """Read a text column without trusting it to be text.
-
-    An SQLite column holds whatever was put there, bytes that are no UTF-8 included. Reading such a row as text is an
-    error of the driver, and `audit verify` must name the row instead.
-    """
-    return cast(column, LargeBinary).label(column.name) if dialect.name == "sqlite" else column
-
-
-def text(stored: str | bytes | None) -> str | None:
-    """Give what `as_stored` read as text; a byte that is none becomes a lone surrogate, which equals no real text."""
+def text(stored: Any) -> Any:
+    """Give the text of a text column. SQLite's columns hold what was put there: bytes become text, the rest stays."""
     return stored.decode(errors="surrogateescape") if isinstance(stored, bytes) else stored
 
 
@@ -85,23 +76,20 @@ async def pages(connection: AsyncConnection, query: Select[Any]) -> AsyncIterato
 
 async def newest(connection: AsyncConnection, which: Filter, limit: int) -> list[tuple[int, bytes]]:
     """Give the newest `limit` records that match, as number and stored bytes, the oldest of them first."""
-    query = (
-        select(COLUMNS.seq, as_stored(COLUMNS.record, connection.dialect))
-        .where(*which.conditions())
-        .order_by(COLUMNS.seq.desc())
-        .limit(limit)
-    )
+    query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions()).order_by(COLUMNS.seq.desc()).limit(limit)
     return [(row.seq, stored_bytes(row.record)) for row in reversed((await connection.execute(query)).all())]
 
 
 async def matching(connection: AsyncConnection, which: Filter) -> AsyncIterator[tuple[int, bytes]]:
     """Give every record that matches, as number and stored bytes."""
-    query = select(COLUMNS.seq, as_stored(COLUMNS.record, connection.dialect)).where(*which.conditions())
+    query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions())
     async for rows in pages(connection, query):
         for row in rows:
             yield row.seq, stored_bytes(row.record)
 
 
-def stored_bytes(stored: str | bytes | None) -> bytes:
-    """Give the bytes that were hashed."""
-    return stored.encode() if isinstance(stored, str) else stored or b""
+def stored_bytes(stored: Any) -> bytes:
+    """Give the bytes that were hashed: those of the text, also where they are no text."""
+    return (
+        stored if isinstance(stored, bytes) else str("" if stored is None else stored).encode(errors="surrogateescape")
+    )

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, select
 from fastapi_handoff.audit import links
 from fastapi_handoff.audit.entry import AuditHead
 from fastapi_handoff.audit.receipts import receipt_problems
-from fastapi_handoff.audit.rows import COLUMNS, as_stored, pages
+from fastapi_handoff.audit.rows import COLUMNS, pages
 from fastapi_handoff.store.tables import audit_records, receipts
 
 if TYPE_CHECKING:
@@ -82,13 +82,7 @@ async def _records(
     connection: AsyncConnection, found: Verification, anchors: list[AuditHead], progress: Callable[[int, int], None]
 ) -> None:
     total = await connection.scalar(select(func.max(COLUMNS.seq))) or 0
-    texts = ("prev_hash", "hash", "record", "repository_uuid", "actor", "action", "decision", "code", "event_id")
-    query = select(
-        COLUMNS.seq,
-        COLUMNS.time,
-        *(as_stored(COLUMNS[name], connection.dialect) for name in texts),
-        receipts.c.audit_seq.label("receipt_seq"),
-    ).select_from(
+    query = select(audit_records, receipts.c.audit_seq.label("receipt_seq")).select_from(
         audit_records.outerjoin(
             receipts,
             and_(COLUMNS.repository_uuid == receipts.c.repository_uuid, COLUMNS.event_id == receipts.c.event_id),

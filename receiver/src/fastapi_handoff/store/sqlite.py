@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.dialects import registry
@@ -73,7 +74,15 @@ class BufferedCursor(sqlite3.Cursor):
 
 
 class SQLiteConnection(sqlite3.Connection):
-    """A connection whose cursors are buffered."""
+    """A connection whose cursors are buffered, and which reads any text.
+
+    An SQLite column holds whatever was put there. Bytes that are no UTF-8 would be an error of the driver, and whoever
+    put them there could keep `audit verify` from naming them; so they become lone surrogates, which equal no real text.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
     def cursor(self, factory: Any = BufferedCursor) -> Any:
         """Make a cursor."""

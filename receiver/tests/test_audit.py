@@ -1,0 +1,267 @@
+"""Appending: one chain whoever writes, and no content that could make an action unrecordable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rfc8785
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from chain import add, entry
+from fastapi_handoff.audit import AuditEntry, AuditHead, append
+from fastapi_handoff.audit.canonical import SAFE_INTEGER
+from fastapi_handoff.audit.plain import TEXT_LIMIT, VALUE_LIMIT, plain
+from fastapi_handoff.audit.record import GENESIS, build, decode, encode
+from fastapi_handoff.audit.verify import verify
+from fastapi_handoff.store import Store, audit_records, proof_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+APPEND = """
+import asyncio, sys, time
+from fastapi_handoff.audit import AuditEntry, append
+from fastapi_handoff.store import Store
+
+async def main():
+    store = Store(sys.argv[1])
+    await store.open()
+    sys.stdin.readline()
+
+    async def add():
+        for _ in range(10):
+            async with store.transaction() as connection:
+                await append(connection, AuditEntry(action="a", decision="accepted"), clock=time.time)
+
+    await asyncio.gather(*(add() for _ in range(4)))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+text = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | text,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(text, children, max_size=4),
+    max_leaves=12,
+)
+
+
+async def records(store: Store) -> list[Any]:
+    async with store.reading() as connection:
+        return list((await connection.execute(select(audit_records).order_by(audit_records.c.seq))).all())
+
+
+async def test_record_says_what_was_given_and_names_the_one_before(store: Store) -> None:
+    first, second = await add(store, entry(1), entry(2, decision="refused", code="scope-missing"))
+    rows = await records(store)
+    assert [(row.seq, row.hash) for row in rows] == [(first.seq, first.hash), (second.seq, second.hash)]
+    for row in rows:
+        assert hashlib.sha256(row.record.encode()).hexdigest() == row.hash
+    one, two = (json.loads(row.record) for row in rows)
+    assert (one["seq"], one["prev_hash"], one["version"]) == (1, GENESIS, 1)
+    assert (two["seq"], two["prev_hash"]) == (2, first.hash)
+    assert two["code"] == "scope-missing"
+    assert two["actor"]["branch"] == "main"
+    assert two["asserted"] == {"service": "api", "environment": "production", "commit": "e" * 40}
+
+
+async def test_columns_copy_what_the_record_says(store: Store) -> None:
+    await add(store, entry(1), entry(2, actor=None))
+    known, unknown = await records(store)
+    record = json.loads(known.record)
+    assert known.repository_uuid == record["actor"]["repository_uuid"]
+    assert known.actor == record["actor"]["sub"]
+    assert (known.action, known.decision, known.event_id) == ("event.accept", "accepted", record["event_id"])
+    assert (unknown.repository_uuid, unknown.actor) == (None, None)
+
+
+async def test_time_is_hashed_as_it_is_stored(store: Store) -> None:
+    await add(store, entry(), clock=lambda: 1_795_489_275.123456)
+    (row,) = await records(store)
+    assert row.time == 1_795_489_275_123_456
+    assert json.loads(row.record)["time"] == "2026-11-24T03:01:15.123456Z"
+
+
+async def test_clock_that_goes_back_does_not_take_the_chain_with_it(store: Store) -> None:
+    clock = iter([1000.5, 10.0, 1000.5, 1001.0])
+    await add(store, *(entry(number) for number in range(4)), clock=lambda: next(clock))
+    assert [row.time for row in await records(store)] == [1_000_500_000, 1_000_500_000, 1_000_500_000, 1_001_000_000]
+
+
+async def test_clock_is_read_once_the_writer_before_is_done(store: Store) -> None:
+    ticks = iter(range(1, 100))
+    order: list[int] = []
+
+    def clock() -> float:
+        order.append(next(ticks))
+        return order[-1]
+
+    await asyncio.gather(*(add(store, entry(number), clock=clock) for number in range(8)))
+    # Were it read before the lock, a later record could hold an earlier time than its predecessor's own reading.
+    assert [row.time // 1_000_000 for row in await records(store)] == order
+
+
+async def test_record_of_a_transaction_that_fails_is_not_in_the_chain(store: Store) -> None:
+    async def append_and_fail() -> None:
+        async with store.transaction() as connection:
+            await append(connection, entry(1), clock=time.time)
+            await connection.execute(insert(proof_ids), {"jkt": "k", "jti": "j", "expires_at": 0})
+            raise RuntimeError("after the append")
+
+    with pytest.raises(RuntimeError, match="after the append"):
+        await append_and_fail()
+    (head,) = await add(store, entry(2))
+    assert head.seq == 1
+    assert (await verify(store)).intact
+
+
+async def test_two_records_in_one_transaction_are_two_links(store: Store) -> None:
+    async with store.transaction() as connection:
+        first = await append(connection, entry(1), clock=time.time)
+        second = await append(connection, entry(2), clock=time.time)
+    assert (first.seq, second.seq) == (1, 2)
+    assert (await verify(store)).head == second
+
+
+async def test_many_tasks_on_two_stores_make_one_chain(store: Store, store_url: str) -> None:
+    other = Store(store_url)
+    await other.open()
+    heads = await asyncio.gather(
+        *(add(one, *(entry(number) for number in range(5))) for one in (store, other) for _ in range(8))
+    )
+    await other.close()
+    assert sorted(head.seq for task in heads for head in task) == list(range(1, 81))
+    found = await verify(store)
+    assert (found.records, found.problems) == (80, [])
+
+
+async def test_many_tasks_in_two_processes_make_one_chain(store: Store, store_url: str) -> None:
+    processes = [
+        subprocess.Popen(  # noqa: ASYNC220 - the two must start at once
+            [sys.executable, "-c", APPEND, store_url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    ends = await asyncio.gather(*(asyncio.to_thread(process.communicate, "\n", 60) for process in processes))
+    assert [process.returncode for process in processes] == [0, 0], ends
+    found = await verify(store)
+    assert (found.records, found.problems) == (80, [])
+
+
+async def test_database_itself_refuses_a_fork(store: Store, sql: Callable[..., Any]) -> None:
+    await add(store, entry(1), entry(2))
+    fork = build(entry(3), AuditHead(1, (await records(store))[0].hash), 10)
+    stored, digest = encode(fork | {"seq": 3})
+    row = {"seq": 3, "prev_hash": fork["prev_hash"], "hash": digest, "record": stored.decode(), "time": 10}
+    row |= {"action": "a", "decision": "d"}
+    with pytest.raises(IntegrityError):
+        await store.write(lambda connection: connection.execute(insert(audit_records), row))
+
+
+HOSTILE: list[Any] = [
+    float("nan"),
+    float("inf"),
+    -0.0,
+    1e400,
+    5e-324,
+    2**53,
+    -(2**64),
+    10**5000,
+    "\ud800",
+    "\x00\x1b[2J\u202e",
+    {chr(code): code for code in (0xD800, 0xDFFF, 0xFFFD)},
+    {"\ue000": 1, "\U00010000": 2},
+    {1: "a", None: "b", (1, 2): "c"},
+    b"bytes",
+    object(),
+    {"x": "y" * 1_000_000},
+    ["z"] * 100_000,
+    {str(number): number for number in range(50_000)},
+]
+
+
+def nested(depth: int) -> Any:
+    value: Any = "bottom"
+    for _ in range(depth):
+        value = {"deeper": [value]}
+    return value
+
+
+async def test_nothing_that_is_asserted_can_prevent_its_record(store: Store) -> None:
+    values = [*HOSTILE, nested(400)]
+    heads = await add(store, *(entry(number, asserted={"value": value}) for number, value in enumerate(values)))
+    assert len(heads) == len(values)
+    assert (await verify(store)).intact
+    assert max(len(row.record) for row in await records(store)) < 4 * VALUE_LIMIT
+
+
+async def test_nothing_in_any_other_field_can_prevent_a_record(store: Store) -> None:
+    names = ["action", "decision", "code", "resource", "grant", "policy", "event_id", "event_digest", "trace_id"]
+    incompressible = "".join(chr(0x10000 + number * 37 % 0xFFFF) for number in range(5000))
+    for hostile in ("\x00", "\ud800", "\n", "x" * 1_000_000, "", incompressible):
+        fields: dict[str, Any] = dict.fromkeys(names, hostile)
+        whole = AuditEntry(**fields, actor={"sub": hostile, "repository_uuid": hostile}, outcome={hostile: hostile})
+        await add(store, whole)
+    assert (await verify(store)).intact
+
+
+async def test_what_was_cut_says_how_much_there_was() -> None:
+    assert plain("x" * 2000) == "x" * TEXT_LIMIT + "… [2000 characters]"
+    assert plain(list(range(100_000)))[-1] == "[97952 more]"
+    cut = plain({str(number): None for number in range(100_000)})
+    assert cut["…"].endswith("more members]")
+    assert json.dumps(plain(nested(20))).count("[nested too deeply]") == 1
+
+
+def test_keys_that_become_equal_do_not_hide_each_other() -> None:
+    codes = (0xD800, 0xD801, 0xFFFD)
+    assert sorted(plain({chr(code): code for code in codes}).values()) == list(codes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(json_values)
+@example({"\ue000": 1, "\U00010000": 2})
+@example({"a": 2**53, "b": -0.0, "\x7f": "\u2028"})
+def test_stored_bytes_are_rfc_8785_whatever_is_asserted(value: Any) -> None:
+    record = build(AuditEntry(action="a", decision="d", asserted={"value": value}), None, 0)
+    stored, _ = encode(record)
+    assert stored == rfc8785.dumps(record)
+    assert decode(stored) == record
+
+
+@settings(max_examples=200, deadline=None)
+@given(json_values)
+def test_same_value_becomes_the_same_json_each_time(value: Any) -> None:
+    once = plain(value)
+    assert plain(once) == once or len(json.dumps(once)) > TEXT_LIMIT
+    assert plain(value) == once
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers() | st.floats(allow_nan=False))
+def test_only_numbers_that_every_reader_keeps_exact_stay_numbers(number: float) -> None:
+    kept = isinstance(number, int) and abs(number) <= SAFE_INTEGER
+    assert plain(number) == (number if kept else repr(number))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_reading_bytes_that_are_no_record_is_a_value_error(stored: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^it|^its"):
+        decode(stored)
+
+
+def test_reading_a_record_nested_without_end_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="no JSON that this package writes"):
+        decode(b"[" * 200_000)

@@ -1,0 +1,429 @@
+"""`audit verify`, against people who can write SQL: each way to change the past, and the record that gives it away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from chain import OTHER_REPOSITORY, REPOSITORY, add, add_with_receipt, content_digest, deliver, entry
+from fastapi_handoff.audit import AuditHead
+from fastapi_handoff.audit.record import build, encode, searchable
+from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification, verify
+from fastapi_handoff.store import Store, audit_records
+from fixtures_store import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Sql = Callable[..., list[tuple[Any, ...]]]
+
+EVERYTHING = "seq, prev_hash, hash, record, time, repository_uuid, actor, action, decision, code, event_id"
+
+
+@pytest.fixture
+async def heads(store: Store) -> list[AuditHead]:
+    """A chain of six: refusals at 1 and 2, then four events, each with its receipt."""
+    refused = [entry(number, decision="refused", code="scope-missing") for number in (101, 102)]
+    return [*await add(store, *refused), *await deliver(store, 3, 4, 5, 6)]
+
+
+def problems(found: Verification) -> dict[int, str]:
+    """Give what is said about each record."""
+    said: dict[int, str] = {}
+    for problem in found.problems:
+        said[problem.seq] = "; ".join(filter(None, (said.get(problem.seq), problem.text)))
+    return said
+
+
+async def test_chain_that_nobody_touched_is_intact(store: Store, heads: list[AuditHead]) -> None:
+    found = await verify(store, anchors=heads)
+    assert (found.intact, found.records, found.receipts, found.head) == (True, 6, 4, heads[-1])
+
+
+async def test_empty_store_is_intact(store: Store) -> None:
+    found = await verify(store)
+    assert (found.intact, found.records, found.head) == (True, 0, None)
+
+
+EDITS = [
+    ("record = replace(record, 'production', 'staging')", 3, "it was edited"),
+    ('record = replace(record, \'"decision":"succeeded"\', \'"decision":"failed"\')', 3, "it was edited"),
+    ("record = record || ' '", 3, "not in RFC 8785 form"),
+    ("record = ''", 3, "no JSON that this package writes"),
+    ("record = '[]'", 3, "members are not those of a record"),
+    ("record = '{}'", 3, "members are not those of a record"),
+    ("record = replace(record, '\"version\":1', '\"version\":2')", 3, "its version is `2`"),
+    ('record = replace(record, \'"version":1\', \'"version":1,"version":1\')', 3, "not in RFC 8785 form"),
+    ("record = replace(record, '\"version\":1', '\"version\":1.0')", 3, "no JSON that this package writes"),
+    ("record = replace(record, '\"code\":null', '\"code\":NaN')", 3, "no JSON that this package writes"),
+    ("hash = upper(hash)", 3, "it was edited"),
+    ("hash = 'none'", 3, "it was edited"),
+    ("prev_hash = 'none'", 3, "its prev_hash is `none`"),
+    ("prev_hash = upper(prev_hash)", 3, "its prev_hash is"),
+    ("time = time - 1000000000", 3, "its time is before that of record 2"),
+    ("time = time + 1", 3, "its column `time`"),
+    ("repository_uuid = '{other}'", 3, "its column `repository_uuid` is `{other}`, its hashed bytes say"),
+    ("repository_uuid = NULL", 3, "its column `repository_uuid` is `None`"),
+    ("actor = NULL", 3, "its column `actor`"),
+    ("actor = actor || ' '", 3, "its column `actor`"),
+    ("action = 'other'", 3, "its column `action`"),
+    ("decision = 'refused'", 3, "its column `decision` is `refused`, its hashed bytes say `succeeded`"),
+    ("code = 'other'", 3, "its column `code`"),
+    ("event_id = NULL", 3, "its column `event_id`"),
+    ("seq = 0", 0, "its number comes before the first"),
+    ("seq = -9223372036854775808", -(2**63), "its number comes before the first"),
+    ("seq = 9223372036854775807", 2**63 - 1, "records 7 to 9223372036854775806 are missing before it"),
+]
+
+
+@pytest.mark.parametrize(("change", "seq", "said"), EDITS)
+async def test_edited_record_is_named(
+    store: Store, heads: list[AuditHead], sql: Sql, change: str, seq: int, said: str
+) -> None:
+    sql(f"UPDATE audit_records SET {change} WHERE seq = 3")
+    found = problems(await verify(store))
+    assert said in found[seq]
+    if seq == 3:
+        assert list(found) == [3], "its successor is not to blame"
+
+
+@pytest.mark.parametrize("seq", [1, 2, 5])
+async def test_record_edited_with_its_hash_no_longer_fits_its_successor(
+    store: Store, heads: list[AuditHead], store_url: str, seq: int
+) -> None:
+    rewrite(store_url, seq, lambda record: record | {"grant": "another"})
+    found = problems(await verify(store))
+    assert f"but record {seq} hashes to" in found[seq + 1]
+    assert "one of the two was replaced" in found[seq + 1]
+
+
+async def test_last_record_edited_with_its_hash_no_longer_fits_its_receipt(
+    store: Store, heads: list[AuditHead], store_url: str
+) -> None:
+    rewrite(store_url, 6, lambda record: record | {"grant": "another"})
+    assert "the receipt or the record was rewritten" in problems(await verify(store))[6]
+
+
+@pytest.mark.parametrize(("seq", "said"), [(1, "record 1 is missing"), (3, "record 3 is missing")])
+async def test_removed_record_leaves_a_hole(
+    store: Store, heads: list[AuditHead], sql: Sql, seq: int, said: str
+) -> None:
+    sql(f"DELETE FROM audit_records WHERE seq = {seq}")
+    assert said in problems(await verify(store))[seq + 1]
+
+
+async def test_hole_of_several_records_is_told_in_one_line(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql("DELETE FROM audit_records WHERE seq IN (3, 4)")
+    assert "records 3 to 4 are missing before it" in problems(await verify(store))[5]
+
+
+async def test_removed_record_whose_hole_was_closed_is_noticed(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(
+        "DELETE FROM audit_records WHERE seq = 2",
+        *(f"UPDATE audit_records SET seq = {n - 1} WHERE seq = {n}" for n in (3, 4, 5, 6)),
+    )
+    found = problems(await verify(store))
+    assert "its column `seq` is `2`, its hashed bytes say `3`" in found[2]
+    assert "but record 1 hashes to" in found[2]
+
+
+async def test_removed_record_whose_hole_was_closed_with_its_link_is_noticed(
+    store: Store, heads: list[AuditHead], store_url: str, sql: Sql
+) -> None:
+    sql("DELETE FROM audit_records WHERE seq = 2", "UPDATE audit_records SET seq = 2 WHERE seq = 3")
+    rewrite(store_url, 2, lambda record: record | {"seq": 2, "prev_hash": heads[0].hash})
+    assert "record 3 is missing before it" in problems(await verify(store))[4]
+
+
+async def test_inserted_record_is_noticed(store: Store, heads: list[AuditHead], store_url: str, sql: Sql) -> None:
+    sql(*(f"UPDATE audit_records SET seq = {n + 1} WHERE seq = {n}" for n in (6, 5, 4, 3)))
+    forged = build(entry(7), AuditHead(2, heads[1].hash), 0)
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        put(store_url, forged)  # the one in its place names the same predecessor
+    put(store_url, forged | {"prev_hash": "f" * 64})
+    found = problems(await verify(store))
+    assert "its prev_hash is" in found[3]
+    assert "its column `seq` is `4`, its hashed bytes say `3`" in found[4]
+
+
+async def test_appended_forgery_is_noticed(store: Store, heads: list[AuditHead], store_url: str) -> None:
+    put(store_url, build(entry(7), AuditHead(6, "f" * 64), 2**50))
+    assert list(problems(await verify(store))) == [7]
+
+
+async def test_reordered_records_are_noticed(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(*(f"UPDATE audit_records SET seq = {new} WHERE seq = {old}" for old, new in ((4, 99), (5, 4), (99, 5))))
+    found = problems(await verify(store))
+    assert "its column `seq` is `4`, its hashed bytes say `5`" in found[4]
+    assert "its column `seq` is `5`, its hashed bytes say `4`" in found[5]
+
+
+async def test_records_that_exchanged_their_contents_are_noticed(
+    store: Store, heads: list[AuditHead], sql: Sql
+) -> None:
+    sql(
+        "CREATE TABLE kept AS SELECT * FROM audit_records WHERE seq IN (4, 5)",
+        "DELETE FROM audit_records WHERE seq IN (4, 5)",
+        f"INSERT INTO audit_records ({EVERYTHING}) SELECT 9 - {EVERYTHING} FROM kept",
+    )
+    assert {4, 5} <= set(problems(await verify(store)))
+
+
+async def test_cut_tail_is_noticed_by_an_anchor_alone(store: Store, sql: Sql) -> None:
+    heads = await add(store, *(entry(number) for number in range(6)))
+    sql("DELETE FROM audit_records WHERE seq > 4")
+    assert (await verify(store)).intact, "nothing inside the database can tell"
+    assert (await verify(store, anchors=heads[:4])).intact
+    found = problems(await verify(store, anchors=[heads[5]]))
+    assert found == {6: "an anchor names it, but the chain ends at record 4: its tail was cut off"}
+
+
+async def test_emptied_chain_is_noticed_by_an_anchor(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql("DELETE FROM audit_records", "DELETE FROM receipts")
+    assert (await verify(store)).intact
+    assert "ends at record 0" in problems(await verify(store, anchors=[heads[0]]))[1]
+
+
+async def test_cut_tail_is_noticed_by_receipts_that_are_still_there(
+    store: Store, heads: list[AuditHead], sql: Sql
+) -> None:
+    sql("DELETE FROM audit_records WHERE seq > 4")
+    found = problems(await verify(store))
+    assert list(found) == [5, 6]
+    assert "names record 5, which does not exist" in found[5]
+
+
+async def test_history_written_anew_is_noticed_by_an_anchor(store: Store, store_url: str, sql: Sql) -> None:
+    heads = await add(store, *(entry(number) for number in range(6)))
+    rewrite(store_url, 3, lambda record: record | {"grant": "another"})
+    for seq in (4, 5, 6):
+        (before,) = sql(f"SELECT hash FROM audit_records WHERE seq = {seq - 1}")
+        rewrite(store_url, seq, lambda record, before=before[0]: record | {"prev_hash": before})
+    assert (await verify(store)).intact, "a chain that was written anew is a chain"
+    for number in (2, 3, 5):
+        found = problems(await verify(store, anchors=[heads[0], heads[number]]))
+        assert list(found) == [heads[number].seq]
+        assert "history was rewritten, here or before" in found[heads[number].seq]
+
+
+async def test_two_anchors_that_contradict_each_other_cannot_both_hold(store: Store, heads: list[AuditHead]) -> None:
+    assert not (await verify(store, anchors=[heads[2], AuditHead(3, "f" * 64)])).intact
+    assert not (await verify(store, anchors=[AuditHead(3, "f" * 64), heads[2]])).intact
+
+
+async def test_anchor_of_a_record_that_was_removed_says_so(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql("DELETE FROM audit_records WHERE seq = 2")
+    assert problems(await verify(store, anchors=[heads[1]]))[2] == "an anchor names it, but the chain does not have it"
+
+
+REWRITTEN = [
+    ("state = 'failed'", "it was rewritten"),
+    ("state = 'running'", "it was rewritten"),
+    ("detail = 'by hand'", "it was rewritten"),
+    ("result = '{}'", "it was rewritten"),
+    ("result = NULL", "it was rewritten"),
+    ('identity = \'{"branch": "main"}\'', "it was rewritten"),
+    ('asserted = \'{"commit": "other"}\'', "it was rewritten"),
+    ("sub = 'another step'", "it was rewritten"),
+    ("scope = 'everything'", "it was rewritten"),
+    ("event_type = 'other'", "it was rewritten"),
+    ("trace_id = NULL", "it was rewritten"),
+    ("content_digest = 'sha-256=:AAAA:'", "the event was received with `sha-256=:AAAA:`"),
+    ("audit_hash = upper(audit_hash)", "the receipt or the record was rewritten"),
+    ("audit_seq = 3", "names hash"),
+    ("audit_seq = 99", "names record 99, which does not exist"),
+    (f"event_id = 'evt_{9:032x}'", f"names this record, which is about event `evt_{4:032x}`"),
+    (f"repository_uuid = '{OTHER_REPOSITORY}'", "it was rewritten"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), REWRITTEN)
+async def test_rewritten_receipt_is_noticed(
+    store: Store, heads: list[AuditHead], sql: Sql, change: str, said: str
+) -> None:
+    sql(f"UPDATE receipts SET {change} WHERE event_id = 'evt_{4:032x}'")
+    found = await verify(store)
+    assert any(said in problem.text for problem in found.problems), found.problems
+
+
+async def test_event_body_that_was_exchanged_is_noticed(store: Store, heads: list[AuditHead], store_url: str) -> None:
+    replace_body(store_url, b'{"id": 5, "forged": true}')
+    assert "holds a body with digest" in problems(await verify(store))[4]
+
+
+async def test_event_body_that_was_emptied_to_save_room_is_no_forgery(
+    store: Store, heads: list[AuditHead], store_url: str
+) -> None:
+    replace_body(store_url, b"")
+    assert (await verify(store)).intact
+
+
+async def test_event_body_that_was_emptied_before_its_handler_ended_is_noticed(store: Store, store_url: str) -> None:
+    await deliver(store, 1, 2, 3)
+    await deliver(store, 4, state="running")
+    replace_body(store_url, b"")
+    assert "holds a body with digest" in problems(await verify(store))[4]
+
+
+async def test_deleted_receipt_is_noticed(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(f"DELETE FROM receipts WHERE event_id = 'evt_{4:032x}'")
+    assert problems(await verify(store)) == {4: "the receipt that it is about was deleted"}
+
+
+async def test_receipt_set_back_to_an_earlier_state_is_noticed(store: Store, sql: Sql) -> None:
+    (accepted,) = await deliver(store, 1, state="running")
+    sql("CREATE TABLE kept AS SELECT * FROM receipts", "DELETE FROM receipts")
+    await deliver(store, 1, state="succeeded")
+    assert (await verify(store)).intact
+    sql("DELETE FROM receipts", "INSERT INTO receipts SELECT * FROM kept")
+    assert problems(await verify(store)) == {
+        2: f"the receipt that it is about names record {accepted.seq}: it was set back to an earlier state"
+    }
+
+
+async def test_receipts_are_kept_apart_by_repository(store: Store) -> None:
+    await deliver(store, 1)
+    async with store.transaction() as connection:
+        await add_with_receipt(connection, 2, repository_uuid=REPOSITORY)
+    assert (await verify(store)).intact
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "record = CAST(x'7b22ff7d' AS TEXT)",
+        "record = x'ff'",
+        "hash = CAST(x'ff' AS TEXT)",
+        "prev_hash = x'00'",
+        "actor = CAST(x'c328' AS TEXT)",
+        "decision = x'ff'",
+        "event_id = 7",
+        "time = 'noon'",
+        "time = 1e300",
+        "time = 9223372036854775807",
+        "time = x'ff'",
+        "time = CAST(x'ff' AS TEXT)",
+    ],
+)
+async def test_value_of_a_type_that_does_not_belong_is_named_and_breaks_nothing(
+    store: Store, heads: list[AuditHead], sql: Sql, change: str
+) -> None:
+    sql(f"UPDATE audit_records SET {change} WHERE seq = 6")
+    assert 6 in problems(await verify(store))
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("column", ["state", "detail", "body", "audit_hash", "audit_seq", "content_digest", "event_id"])
+@pytest.mark.parametrize("value", ["x'ff'", "CAST(x'ff' AS TEXT)", "7.5", "'x'"])
+async def test_receipt_with_a_value_of_another_type_is_named_and_breaks_nothing(
+    store: Store, heads: list[AuditHead], sql: Sql, column: str, value: str
+) -> None:
+    sql(f"UPDATE receipts SET {column} = {value} WHERE event_id = 'evt_{6:032x}'")
+    assert not (await verify(store)).intact
+
+
+async def test_first_problems_are_kept_and_all_are_counted(store: Store, sql: Sql) -> None:
+    await add(store, *(entry(number) for number in range(KEPT_PROBLEMS + 20)))
+    sql("UPDATE audit_records SET action = 'other'")
+    found = await verify(store)
+    assert (len(found.problems), found.problem_count) == (KEPT_PROBLEMS, KEPT_PROBLEMS + 20)
+
+
+async def test_verify_reads_one_moment_while_the_chain_grows(store: Store) -> None:
+    await deliver(store, *range(700))
+    seen: list[int] = []
+    grown: list[AuditHead] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        assert total == 700
+
+    before = await verify(store, progress=progress)
+    async with store.snapshot() as connection:
+        await connection.scalar(audit_records.select().limit(1))
+        grown += await deliver(store, 1000)
+    after = await verify(store)
+    assert seen == [500, 700]
+    assert (before.records, after.records, after.head) == (700, 701, grown[0])
+    assert before.intact
+    assert after.intact
+
+
+async def test_fifty_thousand_records_verify_in_the_memory_of_a_thousand(store: Store, store_url: str) -> None:
+    await fill(store, range(1, 1_001))
+    small = peak_memory(store_url)
+    await fill(store, range(1_001, 50_001))
+    # The records alone are fifty megabytes.
+    assert peak_memory(store_url) - small < 12_000_000
+
+
+VERIFY = """
+import resource, sys
+from fastapi_handoff.cli import main
+assert main(["audit", "verify", "--store", sys.argv[1]]) == 0
+sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}")
+"""
+
+
+def peak_memory(url: str) -> int:
+    """Verify in a process of its own; give the bytes it needed at most."""
+    run = subprocess.run([sys.executable, "-c", VERIFY, url], capture_output=True, text=True, check=True)
+    return int(run.stdout.splitlines()[-1])
+
+
+async def fill(store: Store, numbers: range) -> None:
+    """Go on with a valid chain, five thousand records a statement."""
+    async with store.reading() as connection:
+        row = (await connection.execute(select(audit_records.c.hash).order_by(audit_records.c.seq.desc()))).first()
+    head = AuditHead(numbers.start - 1, row.hash) if row else None
+    rows: list[dict[str, Any]] = []
+    for number in numbers:
+        record = build(entry(number), head, number)
+        stored, digest = encode(record)
+        head = AuditHead(number, digest)
+        one = {"seq": number, "prev_hash": record["prev_hash"], "hash": digest, "record": stored.decode()}
+        rows.append({**one, "time": number, **searchable(record)})
+        if len(rows) == 5000 or number == numbers[-1]:
+            await store.write(lambda connection, rows=rows: connection.execute(insert(audit_records), rows))
+            rows = []
+
+
+def rewrite(url: str, seq: int, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change a record the way someone does who knows how it is hashed."""
+    with connect(url) as connection:
+        (stored,) = connection.execute(f"SELECT record FROM audit_records WHERE seq = {seq}").fetchone()
+        changed, digest = encode(change(json.loads(stored)))
+        prev_hash = json.loads(changed)["prev_hash"]
+        connection.execute(
+            f"UPDATE audit_records SET record = '{changed.decode()}', hash = '{digest}', prev_hash = '{prev_hash}'"
+            f" WHERE seq = {seq}"
+        )
+        connection.commit()
+
+
+def put(url: str, record: dict[str, Any]) -> None:
+    """Insert a forged record."""
+    stored, digest = encode(record)
+    assert digest == hashlib.sha256(stored).hexdigest()
+    row = {"seq": record["seq"], "prev_hash": record["prev_hash"], "hash": digest, "record": stored.decode()}
+    row |= {"time": 2**50} | {name: value for name, value in searchable(record).items() if value is not None}
+    names, values = ", ".join(row), ", ".join(f"'{value}'" for value in row.values())
+    with connect(url) as connection:
+        connection.execute(f"INSERT INTO audit_records ({names}) VALUES ({values})")
+        connection.commit()
+
+
+def replace_body(url: str, body: bytes) -> None:
+    """Exchange the body of event 4."""
+    assert content_digest(body)
+    placeholder = "?" if url.startswith("sqlite") else "%s"
+    with connect(url) as connection:
+        connection.execute(f"UPDATE receipts SET body = {placeholder} WHERE event_id = 'evt_{4:032x}'", (body,))
+        connection.commit()
