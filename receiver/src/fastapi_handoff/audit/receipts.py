@@ -7,7 +7,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import NullType, literal_column, select, tuple_, type_coerce
+from sqlalchemy import literal_column, select, tuple_, type_coerce
+from sqlalchemy.types import NullType
 
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import stored_bytes, text
