@@ -137,51 +137,45 @@ impl Refusal {
         }
     }
 
-    /// *check · expected · got*, a group for each grant.
+    /// *check · expected · got*, a group for each grant. What passed outside of any grant is one line: it is not what the user looks for.
     fn table(&self, console: &Console) -> Vec<String> {
         let cell = |text: &str| console.clean_line(text, LONGEST_CELL);
-        let rows = self
-            .trace
-            .iter()
-            .map(|check| {
-                let mark = if check.ok { "✔" } else { "✖" };
-                (
-                    check.grant.as_deref().map(cell),
-                    [
-                        format!("{mark} {}", cell(&check.check)),
-                        cell(or_nothing(check.expected.as_ref())),
-                        cell(or_nothing(check.got.as_ref())),
-                    ],
-                )
-            })
-            .collect::<Vec<_>>();
-        let head = ["  check", "expected", "got"].map(str::to_owned);
-        let width = |column: usize| {
-            rows.iter()
-                .map(|(_, row)| &row[column])
-                .chain([&head[column]])
-                .map(|text| text.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let (first, second) = (width(0), width(1));
-        let line = |row: &[String; 3]| {
-            format!("{:<first$}   {:<second$}   {}", row[0], row[1], row[2])
-                .trim_end()
-                .to_owned()
-        };
+        let (passed, shown): (Vec<_>, Vec<_>) = self.trace.iter().partition(|check| check.ok && check.grant.is_none());
         let mut lines = Vec::new();
-        if rows.is_empty() {
+        if !passed.is_empty() {
+            let names = passed
+                .iter()
+                .map(|check| check.check.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            lines.push(format!("✔ verified: {}", console.clean_line(&names, LONGEST_TEXT)));
+        }
+        let rows = shown.iter().map(|check| {
+            let mark = if check.ok { "✔" } else { "✖" };
+            [
+                format!("{mark} {}", cell(&check.check)),
+                cell(or_nothing(check.expected.as_ref())),
+                cell(or_nothing(check.got.as_ref())),
+            ]
+        });
+        let rows = [["  check", "expected", "got"].map(str::to_owned)]
+            .into_iter()
+            .chain(rows)
+            .collect::<Vec<_>>();
+        if rows.len() == 1 {
             return lines;
         }
-        lines.push(line(&head));
-        let mut group = &None;
-        for (grant, row) in &rows {
-            if grant != group {
-                if let Some(name) = grant {
-                    lines.push(format!("grant `{name}`"));
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let (first, second) = (width(0), width(1));
+        let line = |row: &[String; 3]| format!("{:<first$}   {:<second$}   {}", row[0], row[1], row[2]);
+        lines.push(line(&rows[0]));
+        let mut group = None;
+        for (check, row) in shown.iter().zip(&rows[1..]) {
+            if check.grant.as_ref() != group {
+                group = check.grant.as_ref();
+                if let Some(name) = group {
+                    lines.push(format!("grant `{}`", cell(name)));
                 }
-                group = grant;
             }
             lines.push(line(row));
         }
@@ -243,6 +237,8 @@ mod tests {
         let refusal = Refusal::from_json(
             403,
             &json!({"error": "invalid_request", "error_description": "no grant matches", "code": "no-grant-matches", "trace": [
+                {"check": "signature", "expected": "RS256", "got": "RS256", "ok": true},
+                {"check": "iss", "expected": "x", "got": "x", "ok": true},
                 {"check": "repository", "expected": "{a}", "got": "{a}", "ok": true, "grant": "from main"},
                 {"check": "branch", "expected": "main", "got": "feature/x", "ok": false, "grant": "from main"},
                 {"check": "environment", "expected": "{e}", "got": null, "ok": false, "grant": "staging"},
@@ -252,6 +248,7 @@ mod tests {
         assert_eq!(
             refusal.table(&Console::new(false)),
             [
+                "✔ verified: signature, iss",
                 "  check         expected   got",
                 "grant `from main`",
                 "✔ repository    {a}        {a}",
