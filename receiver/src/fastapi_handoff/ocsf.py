@@ -17,6 +17,8 @@ ACTIVITIES: Final = {"POST": (1, "Create"), "GET": (2, "Read"), "PUT": (3, "Upda
     "DELETE": (4, "Delete")
 }
 OTHER: Final = 99
+SERVICE: Final = (4, "Service")
+UNKNOWN: Final = (0, "Unknown")
 # status_id and severity_id by decision. A refusal is an attempt that somebody should look at; a failed run is not.
 SUCCESS, FAILURE = (1, "Success"), (2, "Failure")
 INFORMATIONAL, LOW, MEDIUM = (1, "Informational"), (2, "Low"), (3, "Medium")
@@ -89,20 +91,26 @@ def api_activity(record: dict[str, Any], stored: bytes) -> dict[str, Any]:
 def _who(actor: dict[str, Any] | None) -> dict[str, Any]:
     # Addresses are personal data and are not recorded, so the endpoint is named by what ran on it.
     if not actor:
-        return {"actor": {"user": {"name": "unauthenticated", "type_id": 0}}, "src_endpoint": {"name": "unknown"}}
+        user = {"name": "unauthenticated", "type_id": UNKNOWN[0], "type": UNKNOWN[1]}
+        return {"actor": {"user": user}, "src_endpoint": {"name": "unknown"}}
     return {
         "actor": {
             "user": {
                 "name": "Bitbucket Pipelines step",
-                "uid": actor.get("sub"),
-                "type_id": OTHER,
-                "type": "Pipeline step",
+                "uid": _id(actor, "sub"),
+                "type_id": SERVICE[0],
+                "type": SERVICE[1],
             },
-            "session": {"uid": actor.get("pipeline_uuid")},
+            "session": {"uid": _id(actor, "pipeline_uuid")},
             "idp": {"name": "Bitbucket Pipelines"},
         },
-        "src_endpoint": {"name": "Bitbucket Pipelines", "uid": actor.get("step_uuid")},
+        "src_endpoint": {"name": "Bitbucket Pipelines", "uid": _id(actor, "step_uuid")},
     }
+
+
+def _id(actor: dict[str, Any], name: str) -> str | None:
+    value = actor.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _present(value: Any) -> Any:

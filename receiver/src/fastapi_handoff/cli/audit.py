@@ -16,7 +16,7 @@ from fastapi_handoff.audit.entry import AuditHead
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import Filter, matching, newest
 from fastapi_handoff.audit.verify import ignore, verify
-from fastapi_handoff.cli.output import say, table
+from fastapi_handoff.cli.output import harmless, say, table
 from fastapi_handoff.store import Store
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_verify(options: argparse.Namespace) -> int:
     async def work(store: Store) -> int:
         found = await verify(store, anchors=options.anchor, progress=_progress() if shown else ignore)
         for problem in found.problems:
-            sys.stdout.write(f"record {problem.seq}: {problem.text}\n")
+            sys.stdout.write(f"record {problem.seq}: {harmless(problem.text)}\n")
         if more := found.problem_count - len(found.problems):
             sys.stdout.write(f"and {more} more\n")
         head = f"head {found.head.seq}:{found.head.hash}" if found.head else "no head"

@@ -18,6 +18,5 @@ def is_unavailable(error: BaseException) -> bool:
     """
     if isinstance(error, DBAPIError):
         return not isinstance(error, IntegrityError | DataError)
-    # OSError: the host name does not resolve, the network is gone. TimeoutError: a deadline of ours.
-    # sqlite3's own: no turn to write came.
-    return isinstance(error, PoolTimeout | TimeoutError | OSError | sqlite3.OperationalError)
+    # TimeoutError: a deadline of ours. sqlite3's own: no turn to write came.
+    return isinstance(error, PoolTimeout | TimeoutError | sqlite3.OperationalError)
