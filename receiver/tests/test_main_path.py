@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import URL, Receiver
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from pipe import COMMIT, event, event_id
-from provider import ENVIRONMENT_UUID, PIPELINE_UUID, REPOSITORY_UUID, STEP_UUID, WORKSPACE_UUID
 
 from fastapi_handoff import Rejected
+from pipe import COMMIT, event, event_id
+from provider import ENVIRONMENT_UUID, PIPELINE_UUID, REPOSITORY_UUID, STEP_UUID, WORKSPACE_UUID
+from receiver_app import URL, Receiver
 
 
 async def test_step_delivers_an_event_and_gets_its_receipt(receiver: Receiver, records) -> None:

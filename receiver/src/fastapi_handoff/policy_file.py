@@ -159,3 +159,7 @@ def _line(text: str, location: tuple[int | str, ...]) -> int:
         if re.match(rf"\s*[\"']?{re.escape(str(key))}[\"']?\s*=", lines[number]):
             return number + 1
     return start + 1
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")  # noqa: T201 - that is what it is run for

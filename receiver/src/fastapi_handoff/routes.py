@@ -32,7 +32,7 @@ def build(
     path: str, *, desk: Desk, exchange: Exchange, reception: Reception, keys: SigningKeys, health: Health
 ) -> APIRouter:
     """Give the router of a receiver; `path` is that of its URL, for the audit records."""
-    router = APIRouter(tags=["handoff"], redirect_slashes=False)
+    router = APIRouter(tags=["handoff"])
     dpop = [Depends(DPoP())]
 
     async def answer(

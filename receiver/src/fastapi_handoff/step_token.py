@@ -115,7 +115,6 @@ def verify(
     claims = token.unverified.claims
     _require_times(claims, now, trace)
     _require_audience(claims, audience, trace)
-    trace.disclosed = True
     attested = _attested(claims, trace)
     if attested["workspaceUuid"] != workspace_uuid:
         # A workspace's slug can be given up and taken by another workspace; its UUID cannot.
@@ -127,6 +126,7 @@ def verify(
             "the step token comes from another workspace than the policy's",
         )
     trace.passed("workspaceUuid", workspace_uuid)
+    trace.disclosed = True
     digest = sha256(token.unverified.signing_input).hexdigest()
     sub = attested.pop("sub")
     return StepIdentity(sub, attested, issuer, digest, claims["exp"])

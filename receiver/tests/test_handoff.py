@@ -1,0 +1,278 @@
+"""What the app sees: configuration, middleware, OpenAPI, health."""
+
+import json
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, Security
+from openapi_schema_validator import OAS31Validator
+
+import fastapi_handoff
+from fastapi_handoff import Handoff, Identity
+from fastapi_handoff.problems import CODES
+from pipe import event, event_id
+from provider import STEP_UUID
+from receiver_app import ORIGIN, URL, Receiver
+
+
+@pytest.fixture
+def backend() -> str:
+    return "sqlite"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.acme.dev/handoff",
+        "https://API.acme.dev/handoff",
+        "https://api.acme.dev:443/handoff",
+        "https://api.acme.dev/handoff?a=1",
+        "https://api.acme.dev/handoff#a",
+        "https://user@api.acme.dev/handoff",
+        "api.acme.dev/handoff",
+        "",
+    ],
+)
+def test_unusable_url_does_not_start(policy_file: Path, store_url: str, url: str) -> None:
+    with pytest.raises(ValueError, match="`url` must be"):
+        Handoff(policy_file, store_url, url)
+
+
+def test_one_slash_at_the_end_of_the_url_is_cut(policy_file: Path, store_url: str) -> None:
+    assert Handoff(policy_file, store_url, f"{URL}/").url == URL
+    assert Handoff(policy_file, store_url, "https://api.acme.dev/").url == "https://api.acme.dev"
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "whsec_", "whsec_AAAA", "whsec_!!!!", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+)
+def test_unusable_secret_does_not_start_and_is_not_told(policy_file: Path, store_url: str, secret: str) -> None:
+    with pytest.raises(ValueError, match="signing secret 1 is not `whsec_`") as caught:
+        Handoff(policy_file, store_url, URL, signing_secrets=[secret])
+    assert secret not in str(caught.value).replace("`whsec_`", "")
+
+
+def test_one_secret_instead_of_a_list_does_not_start(policy_file: Path, store_url: str) -> None:
+    with pytest.raises(TypeError, match=r"write `\[secret\]`"):
+        Handoff(policy_file, store_url, URL, signing_secrets="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+
+def test_handler_that_could_never_run_does_not_start(policy_file: Path, store_url: str) -> None:
+    handoff = Handoff(policy_file, store_url, URL)
+    with pytest.raises(ValueError, match="is no type of event: expected one of `service.deployed`"):
+        handoff.on("deployed", scope="x")
+    with pytest.raises(ValueError, match="the one scope"):
+        handoff.on("service.deployed", scope="")
+    with pytest.raises(TypeError, match="must take two arguments"):
+        handoff.on("service.deployed", scope="x")(lambda event: None)
+    handoff.on("service.deployed", scope="x")(lambda event, identity: None)
+    with pytest.raises(ValueError, match="has a handler already"):
+        handoff.on("service.deployed", scope="x")(lambda event, identity: None)
+
+
+async def test_lifespan_is_entered_within_the_apps_own(policy_file, store_url, issuer) -> None:
+    receiver = Receiver(policy_file, store_url, issuer)
+    entered = []
+
+    @asynccontextmanager
+    async def own(app: FastAPI):
+        async with receiver.handoff.lifespan(app):
+            entered.append(app)
+            yield {"db": 1}
+
+    app = FastAPI(lifespan=own)
+    app.include_router(receiver.handoff.router, prefix="/handoff")
+    async with app.router.lifespan_context(app) as state:
+        assert state == {"db": 1}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN) as client:
+            assert (await receiver.pipe.exchange(client, receiver.step_token())).status_code == 200
+    assert entered == [app]
+
+
+# AuditMiddleware
+
+
+async def test_every_state_changing_request_is_recorded_before_and_after(receiver, records) -> None:
+    receiver.app.get("/read")(dict)
+    await receiver.client.get("/read")
+    await receiver.client.post("/open?name=Jane", content=b"secret", headers={"X-User": "jane"})
+    await receiver.client.request("PURGE", "/open")
+    await receiver.client.delete("/nothing")
+
+    assert [(r["resource"], r["decision"], r["outcome"]) for r in records()] == [
+        ("POST /open", "attempted", None),
+        ("POST /open", "succeeded", {"status": 200}),
+        ("PURGE /open", "attempted", None),
+        ("PURGE /open", "refused", {"status": 405}),
+        ("DELETE /nothing", "attempted", None),
+        ("DELETE /nothing", "refused", {"status": 404}),
+    ]
+    assert {record["actor"] for record in records()} == {None}
+    text = json.dumps(records())
+    assert all(word not in text for word in ("Jane", "jane", "secret", "127.0.0.1"))
+
+
+async def test_request_that_fails_in_the_app_is_recorded(receiver, records) -> None:
+    @receiver.app.post("/broken")
+    def broken() -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await receiver.client.post("/broken")
+    assert [(r["decision"], r["outcome"]) for r in records()] == [("attempted", None), ("failed", {"status": None})]
+
+
+async def test_refused_caller_of_a_custom_route_is_answered_with_a_problem(receiver, records) -> None:
+    response = await receiver.client.post("/config/sync")
+
+    assert response.status_code == 401
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["www-authenticate"] == 'DPoP algs="ES256"'
+    assert response.json()["code"] == "token-missing"
+    assert [(r["action"], r["decision"], r["code"]) for r in records()] == [
+        ("request", "attempted", None),
+        ("route.call", "refused", "token-missing"),
+        ("request", "refused", None),
+    ]
+
+
+async def test_identity_asked_for_twice_uses_one_proof(receiver) -> None:
+    identity = receiver.handoff.identity
+
+    @receiver.app.post("/twice")
+    async def twice(
+        first: Annotated[Identity, Security(identity, scopes=["config:sync"])],
+        second: Annotated[Identity, Security(identity, scopes=["deployments:write"])],
+    ) -> bool:
+        return first == second
+
+    @receiver.app.post("/more")
+    async def more(
+        first: Annotated[Identity, Security(identity, scopes=["config:sync"])],
+        second: Annotated[Identity, Security(identity, scopes=["admin"])],
+    ) -> None: ...
+
+    token = await receiver.access_token()
+    for path, status in (("/twice", 200), ("/more", 403)):
+        proof = receiver.pipe.proof("POST", f"{ORIGIN}{path}", token)
+        response = await receiver.client.post(path, headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+        assert response.status_code == status
+
+
+async def test_identity_in_a_mounted_app_is_refused_with_a_problem(receiver) -> None:
+    inner = FastAPI()
+
+    @inner.post("/sync")
+    async def sync(identity: Annotated[Identity, Depends(receiver.handoff.identity)]) -> str:
+        return identity.step_uuid
+
+    receiver.app.mount("/inner", inner)
+    token = await receiver.access_token()
+    proof = receiver.pipe.proof("POST", f"{ORIGIN}/inner/sync", token)
+    answers = [
+        await receiver.client.post("/inner/sync", headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+        for _ in range(2)
+    ]
+    assert answers[0].json() == STEP_UUID
+    assert answers[1].json()["code"] == "proof-replayed"
+
+
+# OpenAPI
+
+
+def test_openapi_page_is_valid_and_tells_the_handoffs_routes(receiver) -> None:
+    page = receiver.app.openapi()
+
+    assert page["components"]["securitySchemes"]["DPoP"]["scheme"] == "DPoP"
+    events = page["paths"]["/handoff/events"]["post"]
+    assert events["security"] == [{"DPoP": []}]
+    [(media_type, body)] = events["requestBody"]["content"].items()
+    assert media_type == "application/cloudevents+json"
+    OAS31Validator.check_schema(body["schema"])
+    OAS31Validator(body["schema"]).validate(event(event_id()))
+    assert page["paths"]["/config/sync"]["post"]["security"] == [{"DPoP": ["config:sync"]}]
+    assert "application/x-www-form-urlencoded" in page["paths"]["/handoff/token"]["post"]["requestBody"]["content"]
+    assert "HTTPValidationError" not in json.dumps({k: v for k, v in page["paths"].items() if k.startswith("/handoff")})
+
+
+def test_openapi_page_lists_every_code(receiver) -> None:
+    page = json.dumps(receiver.app.openapi()["paths"])
+    assert [code for code in CODES if f'"{code}"' not in page] == []
+
+
+async def test_receipt_and_refusal_are_as_the_page_says(receiver) -> None:
+    paths = receiver.app.openapi()["paths"]
+    token = await receiver.access_token()
+    exchange = await receiver.pipe.exchange(receiver.client, receiver.step_token())
+    receipt = await receiver.pipe.deliver(receiver.client, token, event(event_id()))
+    refusal = await receiver.pipe.deliver(receiver.client, token, event(event_id(), branch="x"))
+    oauth = await receiver.pipe.exchange(receiver.client, receiver.step_token(branchName="x"))
+    for response, path in ((exchange, "token"), (receipt, "events"), (refusal, "events"), (oauth, "token")):
+        told = paths[f"/handoff/{path}"]["post"]["responses"][str(response.status_code)]["content"]
+        schema = told[response.headers["content-type"]]["schema"]
+        OAS31Validator(schema).validate(response.json())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/handoff/token", 405),
+        ("PUT", "/handoff/events", 405),
+        ("HEAD", "/handoff/events", 405),
+        ("OPTIONS", "/handoff/token", 405),
+        ("POST", "/handoff/jwks.json", 405),
+        ("POST", "/handoff/nothing", 404),
+        ("POST", "/handoff/token/", 307),
+        ("POST", "/handoff/events/", 307),
+        ("GET", "/handoff/events/", 307),
+    ],
+)
+async def test_other_methods_and_paths_are_told_apart(receiver, method: str, path: str, status: int) -> None:
+    response = await receiver.client.request(method, path)
+    assert response.status_code == status
+
+
+# Health
+
+
+async def test_health_tells_readiness(receiver, sql, issuer) -> None:
+    await receiver.access_token()
+    await receiver.access_token()
+    well = await receiver.client.get(f"{URL}/health")
+    assert (well.status_code, well.json()) == (
+        200,
+        {"status": "ready", "checks": {"store": "ok", "chain": "ok", "issuer_keys": "ok"}},
+    )
+    sql("UPDATE audit_records SET prev_hash = 'x' WHERE seq = 2")
+    ill = await receiver.client.get(f"{URL}/health")
+    assert (ill.status_code, ill.json()["checks"]["chain"]) == (503, "failed")
+    assert "retry-after" in ill.headers
+
+
+async def test_health_without_issuer_keys_is_unready(receiver, issuer) -> None:
+    issuer.respond = lambda request: issuer.send(request, b"", 500)
+    response = await receiver.client.get(f"{URL}/health")
+    assert (response.status_code, response.json()["checks"]["issuer_keys"]) == (503, "failed")
+
+
+def test_codes_are_those_of_the_protocol() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    table = page[page.index("| code | status |") :]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line.startswith("|")]
+    told = {}
+    for codes, status, error, _ in rows:
+        for code in codes.replace("`", "").split(","):
+            told[code.strip()] = (status, error)
+    assert told.keys() == CODES.keys()
+    for code, (status, error) in told.items():
+        assert str(CODES[code].status) in status
+        assert not error or CODES[code].error in error
+
+
+def test_package_is_typed_and_exports_what_it_says() -> None:
+    package = Path(fastapi_handoff.__file__).parent
+    assert (package / "py.typed").exists()
+    assert all(hasattr(fastapi_handoff, name) for name in fastapi_handoff.__all__)
