@@ -9,6 +9,7 @@ FROM ${BUILDER_IMAGE} AS builder
 ARG TARGET=x86_64-unknown-linux-gnu
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY src src
 # `scratch` has no dynamic loader, so the C library is linked in. With --target, the flag leaves procedural macros alone.
 # Packed relocations keep the address of the binary random and take 0.2 MB less.

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-inputs=$(find Dockerfile .dockerignore Cargo.toml Cargo.lock src pipe.yml README.md LICENSE -type f | LC_ALL=C sort)
+inputs=$(find Dockerfile .dockerignore .cargo Cargo.toml Cargo.lock src pipe.yml README.md LICENSE -type f | LC_ALL=C sort)
 hash=$(echo "$inputs" | xargs -d '\n' sha256sum | sha256sum | cut -c1-16)
 image="fastapi-handoff:$hash"
 

@@ -1,0 +1,47 @@
+"""Answers the whole flow without doing any of it, so that what is measured is the client.
+
+One process, raw sockets, answers made beforehand. Prints its port, serves until its standard input closes.
+"""
+
+import asyncio
+import sys
+
+TOKEN = b'{"access_token":"canned","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"DPoP","expires_in":300,"scope":"x"}'
+
+
+def answer(head: bytes) -> bytes:
+    """The answer for a request's head."""
+    path = head.split(b" ", 2)[1]
+    if path.endswith(b"/token"):
+        status, body = b"200 OK", TOKEN
+    elif path.endswith(b"/events"):
+        fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if b": " in line)
+        status, body = b"200 OK", b'{"id":"%s","state":"succeeded"}' % fields[b"webhook-id"]
+    else:
+        status, body = b"201 Created", b'{"type":"build"}'
+    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+    return head + body
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection."""
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+            await reader.readexactly(int(lengths[0]) if lengths else 0)
+            writer.write(answer(head))
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def main() -> None:
+    """Serve."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,59 @@
+"""The whole flow over loopback, a process each: the pipe, a shell script, the official toolkit. Medians, and ratios to the pipe.
+
+Twice: against a server that only answers, which compares the clients, and against the real receiver and Bitbucket's
+stand-in, whose own work all three wait for. Run: `make bench`.
+"""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stage import BENCH, PIPE, Cost, child, measure, ways
+
+from pipe_under_test import BinaryPipe
+from scene import Scene
+
+TOOLKIT_BUDGET = 50
+MEMORY_BUDGET_MIB = 8
+ROUNDS = 5
+
+
+def compare(title: str, variables: Callable[[], Mapping[str, str]], folder: Path) -> None:
+    """Measure in turns, so that a noisy moment hits all of them."""
+    commands = ways()
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
+    for turn in range(ROUNDS + 1):
+        for way, command in commands.items():
+            cost = measure(command, variables(), folder)
+            # The first turn warms the servers and the page cache.
+            if turn > 0:
+                costs[way].append(cost)
+    of_pipe = statistics.median(cost.seconds for cost in costs["pipe"])
+    print(f"whole run over loopback, {title}; medians of {ROUNDS}")
+    for way, measured in costs.items():
+        seconds = statistics.median(cost.seconds for cost in measured)
+        peak = max(cost.peak_memory for cost in measured) / 1024 / 1024
+        print(f"  {way:<28} {seconds * 1000:8.1f} ms  × {seconds / of_pipe:6.1f}   peak {peak:6.1f} MiB")
+
+
+def main() -> None:
+    """Both comparisons."""
+    with tempfile.TemporaryDirectory() as name, Scene(BinaryPipe(PIPE), Path(name)) as scene:
+        folder = Path(name)
+        with child(sys.executable, str(BENCH / "canned_server.py")) as port:
+            origin = f"http://127.0.0.1:{port}"
+
+            def canned() -> dict[str, str]:
+                token = scene.token(scene.step(), audiences=[f"{origin}/handoff"])
+                here = {"RECEIVER_URL": f"{origin}/handoff", "BITBUCKET_API_URL": origin}
+                return scene.variables(scene.step(), token, DEBUG=None, **here)
+
+            compare("a server that only answers", canned, folder)
+        compare("the real receiver", lambda: scene.variables(scene.step(), DEBUG=None), folder)
+    print(f"  budgets: toolkit ≥ × {TOOLKIT_BUDGET} the pipe's time, pipe's peak ≤ {MEMORY_BUDGET_MIB} MiB")
+
+
+if __name__ == "__main__":
+    main()
