@@ -1,0 +1,267 @@
+"""Every parser, on anything: it gives a value or its own refusal, and nothing else ever."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastapi_handoff import (
+    PolicyError,
+    access_token,
+    events,
+    glob,
+    jws,
+    policy_file,
+    proof,
+    requests,
+    signature,
+    step_token,
+    strict_json,
+    token_request,
+)
+from fastapi_handoff.issuer import IssuerUnavailable, read_keys
+from fastapi_handoff.problems import Refusal
+from fastapi_handoff.trace import Trace
+from pipe import Key, event
+from provider import RsaKey, encode_part
+
+FEW = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=300, deadline=None)
+URL = "https://api.acme.dev/handoff/token"
+NOW = 1_795_489_275
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+KEY = Key()
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.integers(min_value=2**60)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+base64url_text = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", max_size=60)
+
+
+def mutated(template: object) -> st.SearchStrategy[object]:
+    """A value like `template` in which some members are replaced, lost or added."""
+    if isinstance(template, dict):
+        return st.fixed_dictionaries({}, optional={name: mutated(value) for name, value in template.items()}).flatmap(
+            lambda known: st.one_of(
+                st.just(known),
+                st.dictionaries(st.text(max_size=8), values, max_size=2).map(lambda more: {**known, **more}),
+            )
+        )
+    return st.one_of(st.just(template), st.just(template), values)
+
+
+def dumps(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@MANY
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        values.map(dumps),
+        st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    )
+)
+def test_strict_json_gives_what_json_gives_or_refuses(raw: bytes) -> None:
+    try:
+        value = strict_json.parse(raw)
+    except strict_json.NotStrictJson:
+        return
+    assert value == json.loads(raw.decode())
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+
+
+@MANY
+@given(st.one_of(base64url_text, st.text(max_size=40)))
+def test_base64url_has_one_spelling(text: str) -> None:
+    try:
+        raw = jws.decode(text)
+    except jws.MalformedJws:
+        return
+    assert jws.encode(raw) == text
+    assert urlsafe_b64decode(text + "=" * (-len(text) % 4)) == raw
+
+
+@MANY
+@given(st.one_of(st.text(max_size=100), st.lists(base64url_text, min_size=2, max_size=4).map(".".join)))
+def test_compact_form_is_read_or_refused(text: str) -> None:
+    try:
+        parsed = jws.parse(text, max_bytes=8192)
+    except jws.MalformedJws:
+        return
+    assert text.startswith(parsed.signing_input.decode() + ".")
+
+
+@FEW
+@given(
+    st.one_of(values, mutated({"alg": "RS256", "kid": "k"})),
+    st.one_of(values, mutated({"iss": "i", "aud": ["a"], "exp": NOW, "iat": NOW})),
+)
+def test_step_token_is_read_or_refused(header: object, claims: object) -> None:
+    with_refusals(lambda: step_token.parse(f"{encode_part(dumps(header))}.{encode_part(dumps(claims))}.AA"))
+
+
+@FEW
+@given(mutated({"aud": URL, "exp": NOW + 9, "iat": NOW, "sub": "s", **dict.fromkeys(step_token.REQUIRED_CLAIMS, "x")}))
+def test_signed_claims_are_verified_or_refused(claims: object) -> None:
+    """Whatever an identity provider signs: it is an identity or a refusal."""
+
+    def verify() -> None:
+        token = step_token.parse(RSA.sign(dumps(claims)))
+        step_token.verify(
+            token, RSA.private.public_key(), issuer="i", workspace_uuid="x", audience=URL, now=NOW, trace=Trace()
+        )
+
+    with_refusals(verify)
+
+
+@FEW
+@given(
+    mutated({"typ": "dpop+jwt", "alg": "ES256", "jwk": KEY.jwk}),
+    mutated({"htm": "POST", "htu": URL, "iat": NOW, "jti": "a" * 22, "ath": "x", "content_digest": "d"}),
+)
+def test_proof_is_verified_or_refused(header: object, claims: object) -> None:
+    text = KEY.sign_parts(encode_part(dumps(header)), encode_part(dumps(claims)))
+    with_refusals(lambda: proof.verify(text, method="POST", url=URL, now=NOW, trace=Trace()))
+
+
+@FEW
+@given(st.text(max_size=80))
+def test_any_text_is_no_proof(text: str) -> None:
+    with pytest.raises(Refusal):
+        proof.verify(text, method="POST", url=URL, now=NOW, trace=Trace())
+
+
+@FEW
+@given(
+    mutated({"typ": "at+jwt", "alg": "ES256", "kid": "k"}),
+    mutated(
+        {
+            "iss": URL,
+            "aud": URL,
+            "client_id": URL,
+            "exp": NOW,
+            "iat": NOW,
+            "sub": "s",
+            "cnf": {"jkt": "j"},
+            "scope": "a",
+            "jti": "j",
+            "grant": "g",
+            "policy": "p",
+            "bitbucket": {"workspaceUuid": "w"},
+        }
+    ),
+)
+def test_access_token_is_verified_or_refused(header: object, claims: object) -> None:
+    text = KEY.sign_parts(encode_part(dumps(header)), encode_part(dumps(claims)))
+
+    def verify() -> None:
+        access_token.verify(
+            access_token.parse(text, Trace()), KEY.private.public_key(), url=URL, now=NOW, trace=Trace()
+        )
+
+    with_refusals(verify)
+
+
+@MANY
+@given(st.text(max_size=80))
+def test_normal_url_is_normal(url: str) -> None:
+    normal = proof.normal_url(url)
+    assert normal is None or proof.normal_url(normal) == normal
+
+
+@FEW
+@given(st.one_of(st.binary(max_size=200), mutated(event("evt_1")).map(dumps)))
+def test_event_is_read_or_refused(body: bytes) -> None:
+    try:
+        parsed = events.parse(body)
+    except events.EventMalformed as error:
+        assert str(error)
+        return
+    events.deployment_event(parsed)
+    json.dumps(events.asserted_members(parsed))
+
+
+@MANY
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.dictionaries(
+            st.sampled_from(["grant_type", "scope", "resource", "subject_token", "x"]), st.text(max_size=20)
+        ).map(
+            lambda form: "&".join(f"{name}={value}" for name, value in form.items()).encode("utf-8", "surrogatepass")
+        ),
+    ),
+    st.sampled_from([token_request.FORM, "application/json", None]),
+)
+def test_form_is_read_or_refused(body: bytes, media_type: str | None) -> None:
+    with_refusals(lambda: token_request.parse(body, media_type, URL))
+
+
+@MANY
+@given(st.text(max_size=60), st.text(max_size=30), st.text(max_size=30), st.text(max_size=60))
+def test_webhook_headers_are_read_or_refused(digest: str, identifier: str, timestamp: str, signatures: str) -> None:
+    with_refusals(lambda: signature.require_digest(b"", digest, digest, Trace()))
+    with_refusals(lambda: signature.require_webhook_headers(identifier, timestamp, NOW, Trace()))
+    secrets = signature.SigningSecrets([SECRET])
+    assert not secrets.verify(b"x", signatures)
+
+
+@MANY
+@given(st.lists(st.tuples(st.sampled_from([b"traceparent", b"dpop"]), st.binary(max_size=60)), max_size=3))
+def test_headers_are_read_or_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    scope = {"headers": headers}
+    assert re.fullmatch("[0-9a-f]{32}", requests.trace_id(scope))
+    with_refusals(lambda: requests.RequestHeaders(scope).one("dpop"))
+
+
+@FEW
+@given(
+    st.one_of(
+        st.binary(max_size=200), mutated({"keys": [{"kty": "RSA", "kid": "k", "n": "AQAB", "e": "AQAB"}]}).map(dumps)
+    )
+)
+def test_key_set_is_read_or_refused(body: bytes) -> None:
+    try:
+        assert read_keys(body)
+    except IssuerUnavailable:
+        pass
+
+
+@FEW
+@given(
+    st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+)
+def test_policy_file_is_read_or_refused(raw: bytes) -> None:
+    with pytest.raises(PolicyError):
+        policy_file.read(raw, "handoff.toml")
+
+
+@MANY
+@given(st.text("ab/*?", max_size=8), st.text("ab/", max_size=10))
+def test_glob_agrees_with_its_regular_expression(pattern: str, text: str) -> None:
+    parts = re.findall(r"\*\*+|.", pattern)
+    expression = "".join(
+        ".*" if len(part) > 1 else {"*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)) for part in parts
+    )
+    assert glob.matches(pattern, text) == (re.fullmatch(expression, text, re.DOTALL) is not None)
+
+
+RSA = RsaKey()
+
+
+def with_refusals(call) -> None:
+    try:
+        call()
+    except Refusal as refusal:
+        assert refusal.detail
