@@ -23,7 +23,7 @@ from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.plain import TEXT_LIMIT, VALUE_LIMIT, plain
 from fastapi_handoff.audit.record import GENESIS, build, decode, encode
 from fastapi_handoff.audit.verify import verify
-from fastapi_handoff.store import Store, audit_records, proof_ids
+from fastapi_handoff.store import Store, StoreUnavailable, audit_records, proof_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +167,27 @@ async def test_database_itself_refuses_a_fork(store: Store, sql: Callable[..., A
     row |= {"action": "a", "decision": "d"}
     with pytest.raises(IntegrityError):
         await store.write(lambda connection: connection.execute(insert(audit_records), row))
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seq = 9223372036854775807",
+        "seq = -1",
+        "hash = x'ff'",
+        "time = 'noon'",
+        "time = 9223372036854775807",
+        "time = 1e300",
+    ],
+)
+async def test_nothing_is_recorded_after_an_end_that_was_tampered_with(
+    store: Store, sql: Callable[..., Any], change: str
+) -> None:
+    await add(store, entry(1))
+    sql(f"UPDATE audit_records SET {change}")
+    with pytest.raises(StoreUnavailable, match="run `fastapi-handoff audit verify`"):
+        await add(store, entry(2))
 
 
 HOSTILE: list[Any] = [
