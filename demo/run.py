@@ -3,6 +3,7 @@
 Bitbucket is played by a stand-in; everything else is real. Ends by itself and leaves nothing behind.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -28,18 +29,23 @@ class Stage:
     standin: BitbucketStandin
     receiver: ReceiverProcess
 
-    def deploy(self, branch: str) -> bool:
-        """Hands a production deployment from `branch` over, shows what everyone saw of it, and tells whether it succeeded."""
+    def deploy(self, branch: str) -> tuple[int, Path]:
+        """Hands a production deployment from `branch` over and shows what everyone saw of it.
+
+        Gives the pipe's exit code, and where it writes the receipt.
+        """
         step = Step(self.standin.workspace, API, branch=branch, environment=PRODUCTION)
         token = self.standin.identity_provider.step_token(step, audiences=[self.receiver.url])
         show("The step runs the pipe, which prints")
         storage = self.folder / step.step_uuid
         storage.mkdir()
+        receipt_file = storage / "receipt.json"
         variables = {
             **step.variables(),
             "BITBUCKET_STEP_OIDC_TOKEN": token,
             "BITBUCKET_PIPE_STORAGE_DIR": str(storage),
             "RECEIVER_URL": self.receiver.url,
+            "RECEIPT_FILE": str(receipt_file),
             "BITBUCKET_ACCESS_TOKEN": ACCESS_TOKEN,
             "BITBUCKET_API_URL": self.standin.api_url,
         }
@@ -51,13 +57,21 @@ class Stage:
         show(f"The commit {step.commit[:7]} in Bitbucket shows")
         for status in self.standin.statuses.of_commit(API, step.commit):
             indent([f"{' → '.join(status.states)}  {status.values['name']}", f"  {status.values['description']}"])
-        return exit_code == 0
+        return exit_code, receipt_file
 
     def audit(self, *command: str) -> bool:
         """Runs `fastapi-handoff audit …` on the app's store."""
         show(f"$ fastapi-handoff audit {' '.join(command)}")
         program = str(Path(sys.executable).with_name("fastapi-handoff"))
         return run([program, "audit", *command, "--store", f"sqlite:///{self.folder}/handoff.db"], {**os.environ}) == 0
+
+
+def anchor(receipt_file: Path) -> str:
+    """The head of the audit chain as a receipt shows it; empty where there is no receipt."""
+    if not receipt_file.exists():
+        return ""
+    head = json.loads(receipt_file.read_text())["audit"]
+    return f"{head['seq']}:{head['hash']}"
 
 
 @contextmanager
@@ -108,12 +122,14 @@ def main() -> int:
     """Runs the demo; 1 where it did not go as it says."""
     with stage() as on:
         title("1 · A production deployment from main")
-        from_main = on.deploy("main")
+        from_main, receipt_file = on.deploy("main")
         title("2 · The same deployment from feature/checkout")
-        from_feature = on.deploy("feature/checkout")
+        from_feature, _ = on.deploy("feature/checkout")
         title("3 · What an auditor sees")
-        audited = on.audit("list") and on.audit("verify")
-    went_well = from_main and not from_feature and audited
+        listed = on.audit("list")
+        # Whoever kept the build log of part 1 can tell that nothing up to it was changed or cut off.
+        verified = on.audit("verify", "--anchor", anchor(receipt_file))
+    went_well = (from_main, from_feature, listed, verified) == (0, 4, True, True)
     print("\nmain was let in, the feature branch was not" if went_well else "\nthe demo did not go as expected")
     return 0 if went_well else 1
 

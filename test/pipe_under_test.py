@@ -1,5 +1,7 @@
 """The real pipe, in the two ways it is run here: the binary itself, and the container the way Pipelines runs it."""
 
+import ipaddress
+import json
 import os
 import re
 import subprocess
@@ -40,8 +42,15 @@ class Pipe(Protocol):
     def seen(self, build_dir: Path) -> Path:
         """The clone directory as the pipe sees it."""
 
-    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
-        """Runs the pipe with exactly these variables, and the storage directory, to its end."""
+    def start(self, variables: Mapping[str, str], build_dir: Path) -> subprocess.Popen[str]:
+        """Starts the pipe with exactly these variables, and the storage directory. SIGTERM to the process reaches it."""
+
+
+def finished(process: subprocess.Popen[str]) -> PipeRun:
+    """Waits for the end of a pipe that was started."""
+    with process:
+        stdout, stderr = process.communicate(timeout=_SECONDS)
+        return PipeRun(process.returncode, stdout, stderr)
 
 
 class BinaryPipe:
@@ -57,9 +66,9 @@ class BinaryPipe:
         """The same."""
         return build_dir
 
-    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
-        """Runs the binary."""
-        return _run([str(self._binary)], {**variables, **_directories(build_dir, build_dir)}, build_dir)
+    def start(self, variables: Mapping[str, str], build_dir: Path) -> subprocess.Popen[str]:
+        """Starts the binary."""
+        return _start([str(self._binary)], {**variables, **_directories(build_dir, build_dir)}, build_dir)
 
 
 class ContainerPipe:
@@ -69,16 +78,15 @@ class ContainerPipe:
 
     def __init__(self, image: str) -> None:
         self.image = image
-        bridge = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-        self._gateway = subprocess.run(bridge, check=True, capture_output=True, text=True).stdout.strip()
+        self._gateway = _gateway_of_the_bridge()
         self.hosts: tuple[str, ...] = ("127.0.0.1", self._gateway)
 
     def seen(self, build_dir: Path) -> Path:  # noqa: ARG002 - every build directory is mounted at the same place
         """Where Pipelines mounts it."""
         return _BUILD_DIR
 
-    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
-        """Runs the container."""
+    def start(self, variables: Mapping[str, str], build_dir: Path) -> subprocess.Popen[str]:
+        """Starts the container; the process is Docker's client, which passes signals on."""
         ssh = build_dir.parent / "ssh"
         ssh.mkdir(exist_ok=True)
         given = {**variables, **_directories(build_dir, _BUILD_DIR)}
@@ -95,7 +103,15 @@ class ContainerPipe:
             self.image,
         ]
         # The values go by the client's environment, as a name alone asks for: on the command line `ps` would show them.
-        return _run(command, {**os.environ, **given}, build_dir)
+        return _start(command, {**os.environ, **given}, build_dir)
+
+
+def _gateway_of_the_bridge() -> str:
+    """This machine's address on Docker's default network."""
+    command = ["docker", "network", "inspect", "bridge", "--format", "{{json (index .IPAM.Config 0)}}"]
+    shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # Docker 20.10 leaves the gateway out where it is the first address, as it is by default.
+    return str(shown.get("Gateway") or next(ipaddress.ip_network(shown["Subnet"]).hosts()))
 
 
 def _directories(build_dir: Path, seen: Path) -> dict[str, str]:
@@ -103,8 +119,7 @@ def _directories(build_dir: Path, seen: Path) -> dict[str, str]:
     return {"BITBUCKET_CLONE_DIR": str(seen), "BITBUCKET_PIPE_STORAGE_DIR": str(seen / _STORAGE)}
 
 
-def _run(command: list[str], environment: Mapping[str, str], folder: Path) -> PipeRun:
-    done = subprocess.run(
-        command, check=False, env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=_SECONDS
+def _start(command: list[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, env=dict(environment), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    return PipeRun(done.returncode, done.stdout, done.stderr)

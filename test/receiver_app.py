@@ -26,6 +26,7 @@ handoff = Handoff(
     inline_timeout=1.0,
 )
 polled = asyncio.Event()
+released = asyncio.Event()
 
 
 def note(**what: Any) -> None:
@@ -96,6 +97,11 @@ async def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, Any]
         raise Rejected("the change freeze lasts until Monday")
     if event.service == "broken":
         raise RuntimeError(f"cannot log in with {os.environ['DATABASE_PASSWORD']}")
+    if event.service == "held":
+        # Tells the test that it runs, and goes on when the test says so.
+        await asyncio.to_thread(Path(event.custom["runs"]).write_text, "runs")
+        released.clear()
+        await released.wait()
     if event.service == "slow":
         # Longer than `inline_timeout` for certain: it ends only once the pipe has asked for the receipt.
         polled.clear()
@@ -107,3 +113,9 @@ async def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, Any]
 async def sync(identity: Annotated[Identity, Security(handoff.identity, scopes=["config:sync"])]) -> dict[str, str]:
     """A route of the app's own."""
     return {"grant": identity.grant}
+
+
+@app.post("/release")
+async def release() -> None:
+    """Lets the handler of `held` go on."""
+    released.set()

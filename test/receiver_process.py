@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
+
 from bitbucket_standin.loopback_server import listening_sockets
 
 
@@ -30,7 +32,7 @@ class ReceiverProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, variables: Mapping[str, str], log: Path) -> Self:
-        """Starts uvicorn with these variables added to the environment; its output goes to `log`."""
+        """Starts uvicorn with these variables added to the environment, its output going to `log`, until it answers."""
         os.set_inheritable(self._socket.fileno(), True)
         command = [sys.executable, "-m", "uvicorn", self._app, "--app-dir", str(self._import_from)]
         command += ["--fd", str(self._socket.fileno())]
@@ -43,6 +45,11 @@ class ReceiverProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        try:
+            httpx.get(f"{self.origin}/handoff/health", timeout=60)
+        except httpx.TransportError as error:
+            self.stop()
+            raise RuntimeError(f"the app did not start:\n{log.read_text()}") from error
         return self
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import sqlite3
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any, Self
 import official_openapi
 from bitbucket_standin import API, PRODUCTION, BitbucketStandin, Principal, RecordedRequest, Step
 from leaks import leaks
-from pipe_under_test import Pipe, PipeRun
+from pipe_under_test import Pipe, PipeRun, finished
 from receiver_process import ReceiverProcess
 
 ACCESS_TOKEN = "ATCTT3xFfGN0-a-repository-access-token=1A2B3C4D"
@@ -56,35 +57,33 @@ class Scene:
     secrets: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._stack = ExitStack()
-        self.standin = self._stack.enter_context(BitbucketStandin(self.pipe.hosts, public_host=self.pipe.public_host))
-        self.standin.credentials.access_tokens[ACCESS_TOKEN] = Principal("pipe")
-        self.receiver = self._stack.enter_context(
-            ReceiverProcess(
-                "receiver_app:app",
-                self.folder,
-                import_from=_HERE,
-                host=self.pipe.hosts[-1],
-                public_host=self.pipe.public_host,
-            )
-        )
-        policy = self.folder / "handoff.toml"
-        policy.write_text(_POLICY.replace("{workspace_uuid}", self.standin.workspace.uuid))
+        public_host = self.pipe.public_host
         self._tap = self.folder / "tap.jsonl"
         self.log = self.folder / "receiver.log"
         self.database = self.folder / "handoff.db"
-        self.receiver.start(
-            {
-                "POLICY": str(policy),
-                "STORE": f"sqlite:///{self.database}",
-                "RECEIVER_URL": self.receiver.url,
-                "BITBUCKET_URL": self.standin.bitbucket_url,
-                "SIGNING_SECRETS": " ".join(self.signing_secrets),
-                "TAP": str(self._tap),
-                "DATABASE_PASSWORD": DATABASE_PASSWORD,
-            },
-            self.log,
-        )
+        # What was opened is closed where a later part cannot be had.
+        with ExitStack() as stack:
+            self.standin = stack.enter_context(BitbucketStandin(self.pipe.hosts, public_host=public_host))
+            self.standin.credentials.access_tokens[ACCESS_TOKEN] = Principal("pipe")
+            app, host = "receiver_app:app", self.pipe.hosts[-1]
+            self.receiver = stack.enter_context(
+                ReceiverProcess(app, self.folder, import_from=_HERE, host=host, public_host=public_host)
+            )
+            self.receiver.start(self._receivers_variables(), self.log)
+            self._stack = stack.pop_all()
+
+    def _receivers_variables(self) -> dict[str, str]:
+        policy = self.folder / "handoff.toml"
+        policy.write_text(_POLICY.replace("{workspace_uuid}", self.standin.workspace.uuid))
+        return {
+            "POLICY": str(policy),
+            "STORE": f"sqlite:///{self.database}",
+            "RECEIVER_URL": self.receiver.url,
+            "BITBUCKET_URL": self.standin.bitbucket_url,
+            "SIGNING_SECRETS": " ".join(self.signing_secrets),
+            "TAP": str(self._tap),
+            "DATABASE_PASSWORD": DATABASE_PASSWORD,
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -124,12 +123,20 @@ class Scene:
         }
         return {name: value for name, value in usual.items() if value is not None}
 
-    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
-        """Runs the pipe, and remembers what must show up nowhere."""
+    def start(self, variables: Mapping[str, str], build_dir: Path) -> subprocess.Popen[str]:
+        """Starts the pipe, and remembers what must show up nowhere."""
         self.secrets |= {variables[name] for name in _SECRET_VARIABLES if variables.get(name)}
-        run = self.pipe.run(variables, build_dir)
+        return self.pipe.start(variables, build_dir)
+
+    def finish(self, process: subprocess.Popen[str]) -> PipeRun:
+        """Waits for the end of a pipe that was started, and remembers what it wrote."""
+        run = finished(process)
         self.runs.append(run)
         return run
+
+    def run(self, variables: Mapping[str, str], build_dir: Path) -> PipeRun:
+        """Runs the pipe from start to end."""
+        return self.finish(self.start(variables, build_dir))
 
     def tapped(self, kind: str) -> list[dict[str, Any]]:
         """The tap's lines of one kind: `request` or `handler`."""

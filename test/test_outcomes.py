@@ -1,6 +1,10 @@
 """How a delivery can end after the receiver let it in, or could not be reached; the commit tells the same story as the exit."""
 
+import json
+import os
 from pathlib import Path
+
+import httpx
 
 from bitbucket_standin.loopback_server import listening_sockets
 from scene import DATABASE_PASSWORD, Scene
@@ -59,3 +63,17 @@ def test_an_unreachable_receiver_is_told_as_not_delivered(scene: Scene, build_di
     assert run.exit_code == 5, run.text
     assert scene.states(step) == [["INPROGRESS", "FAILED"]]
     assert scene.tapped("handler") == []
+
+
+def test_a_stopped_step_leaves_no_status_in_progress(scene: Scene, build_dir: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    os.mkfifo(runs)
+    step = scene.step()
+    variables = scene.variables(step, SERVICE="held", CUSTOM_DATA=json.dumps({"runs": str(runs)}))
+    process = scene.start(variables, build_dir)
+    assert runs.read_text() == "runs"
+    process.terminate()
+    run = scene.finish(process)
+    httpx.post(f"{scene.receiver.origin}/release")
+    assert run.exit_code == 143, run.text
+    assert scene.states(step)[0][-1] == "STOPPED"
