@@ -338,11 +338,11 @@ async def test_first_problems_are_kept_and_all_are_counted(store: Store, sql: Sq
 
 async def test_verify_reads_one_moment_while_the_chain_grows(store: Store) -> None:
     await deliver(store, *range(700))
-    seen: list[int] = []
+    seen: list[tuple[str, int]] = []
     grown: list[AuditHead] = []
 
-    def progress(done: int, total: int) -> None:
-        seen.append(done)
+    def progress(what: str, done: int, total: int) -> None:
+        seen.append((what, done))
         assert total == 700
 
     before = await verify(store, progress=progress)
@@ -350,7 +350,7 @@ async def test_verify_reads_one_moment_while_the_chain_grows(store: Store) -> No
         await connection.scalar(audit_records.select().limit(1))
         grown += await deliver(store, 1000)
     after = await verify(store)
-    assert seen == [500, 700]
+    assert seen == [("records", 500), ("records", 700), ("receipts", 500), ("receipts", 700)]
     assert (before.records, after.records, after.head) == (700, 701, grown[0])
     assert before.intact
     assert after.intact

@@ -87,9 +87,10 @@ async def test_what_a_forger_wrote_reaches_the_terminal_escaped(
 
 
 async def test_progress_is_shown_on_stderr(store: Store, run: Callable[..., Any]) -> None:
-    await add(store, entry(1), entry(2))
+    await add(store, entry(1))
+    await deliver(store, 2)
     code, out, err = await run("audit", "verify", "--progress")
-    assert (code, err) == (0, "2 of 2 records\n")
+    assert (code, err) == (0, "2 of 2 records\n1 of 1 receipts\n")
     assert "of 2 records" not in out
 
 

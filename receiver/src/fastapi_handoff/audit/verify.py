@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,11 @@ from sqlalchemy import and_, func, select
 from fastapi_handoff.audit import links
 from fastapi_handoff.audit.entry import AuditHead
 from fastapi_handoff.audit.receipts import receipt_problems
-from fastapi_handoff.audit.rows import COLUMNS, pages
+from fastapi_handoff.audit.rows import COLUMNS, PAGE, pages
 from fastapi_handoff.store.tables import audit_records, receipts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,31 +56,30 @@ class Verification:
             self.problems.append(Problem(seq, text))
 
 
-def ignore(done: int, total: int) -> None:
+Progress = Callable[[str, int, int], None]
+"""Hears what is looked at (`records`, then `receipts`), how many were, and how many there are."""
+
+
+def ignore(_: str, __: int, ___: int) -> None:
     """Show no progress."""
 
 
-async def verify(
-    store: Store, *, anchors: Iterable[AuditHead] = (), progress: Callable[[int, int], None] = ignore
-) -> Verification:
+async def verify(store: Store, *, anchors: Iterable[AuditHead] = (), progress: Progress = ignore) -> Verification:
     """Check every record, every link, every receipt, and the anchors: heads that receipts outside the database show.
 
-    Reads one snapshot, so it may run while the receiver works. `progress` hears of the records done and of all.
+    Reads one snapshot, so it may run while the receiver works.
     Without an anchor nothing can tell a chain from one whose newest records were cut off or that was written anew
     from some record on, except receipts that still name what was there.
     """
     found = Verification()
     async with store.snapshot() as connection:
         await _records(connection, found, list(anchors), progress)
-        async for seq, text in receipt_problems(connection):
-            found.receipts += 1
-            if text is not None:
-                found.report(seq, text)
+        await _receipts(connection, found, progress)
     return found
 
 
 async def _records(
-    connection: AsyncConnection, found: Verification, anchors: list[AuditHead], progress: Callable[[int, int], None]
+    connection: AsyncConnection, found: Verification, anchors: list[AuditHead], progress: Progress
 ) -> None:
     total = await connection.scalar(select(func.max(COLUMNS.seq))) or 0
     query = select(audit_records, receipts.c.audit_seq.label("receipt_seq")).select_from(
@@ -103,9 +103,19 @@ async def _records(
                     found.report(
                         row.seq, f"an anchor names hash `{expected}` for it: history was rewritten, here or before"
                     )
-        progress(found.records, total)
+        progress("records", found.records, total)
     if found.records:
         found.head = AuditHead(before.seq, before.hashes[0])
     for seq in sorted(anchored):
         end = f"ends at record {before.seq}: its tail was cut off" if seq > before.seq else "does not have it"
         found.report(seq, f"an anchor names it, but the chain {end}")
+
+
+async def _receipts(connection: AsyncConnection, found: Verification, progress: Progress) -> None:
+    total = await connection.scalar(select(func.count()).select_from(receipts)) or 0
+    async for seq, text in receipt_problems(connection):
+        found.receipts += 1
+        if text is not None:
+            found.report(seq, text)
+        if found.receipts % PAGE == 0 or found.receipts == total:
+            progress("receipts", found.receipts, total)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from fastapi_handoff import ocsf
 from fastapi_handoff.audit.entry import AuditHead
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import Filter, matching, newest
-from fastapi_handoff.audit.verify import ignore, verify
+from fastapi_handoff.audit.verify import Progress, ignore, verify
 from fastapi_handoff.cli.output import harmless, say, table
 from fastapi_handoff.store import Store
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "HANDOFF_STORE"
 DEFAULT_LIMIT = 50
+PROGRESS_SECONDS = 0.5
 HEADER = ("SEQ", "TIME (UTC)", "ACTION", "DECISION", "CODE", "REPOSITORY", "BRANCH", "EVENT", "ASSERTED")
 
 
@@ -147,11 +149,19 @@ def _with_store(options: argparse.Namespace, work: Callable[[Store], Any]) -> in
     return asyncio.run(open_and_work())
 
 
-def _progress() -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        ending = "\r" if done < total else "\n"
-        sys.stderr.write(f"{done} of {total} records{ending}")
-        sys.stderr.flush()
+def _progress() -> Progress:
+    """Show progress twice a second, in one line of a terminal and in lines of a log."""
+    again = "\r" if sys.stderr.isatty() else "\n"
+    shown = 0.0
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        finished = done >= total
+        if finished or time.monotonic() - shown > PROGRESS_SECONDS:
+            shown = time.monotonic()
+            ending = "\n" if finished else again
+            sys.stderr.write(f"{done} of {total} {what}{ending}")
+            sys.stderr.flush()
 
     return show
 
@@ -203,14 +213,14 @@ def anchor(argument: str) -> AuditHead:
 def moment(argument: str) -> int:
     """Read an ISO 8601 date or time as unix microseconds; without an offset it is UTC."""
     try:
-        time = datetime.fromisoformat(argument)
+        given = datetime.fromisoformat(argument)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"`{argument}` is no time: expected e.g. `2026-11-24` or `2026-11-24T09:30:00Z`"
         ) from None
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    if given.tzinfo is None:
+        given = given.replace(tzinfo=UTC)
+    return (given - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def positive(argument: str) -> int:

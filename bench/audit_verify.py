@@ -1,0 +1,118 @@
+"""Time and memory that `fastapi-handoff audit verify` needs for a chain of a million records and half as many receipts.
+
+The real command runs in a process of its own, on a short chain and on the long one; what memory the second needs more
+is what a record costs. Run: `.venv/bin/python bench/audit_verify.py [--records N] [--store URL of an empty database]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "receiver" / "tests"))
+
+from chain import entry, receipt
+from fastapi_handoff.audit import AuditHead, receipt_digest
+from fastapi_handoff.audit.record import build, encode, searchable
+from fastapi_handoff.store import Store, audit_records, receipts
+
+MEMORY_BUDGET = 32 * 1024 * 1024
+"""Bytes that the long chain may need more than the short one."""
+BATCH = 5_000
+
+
+class Chain:
+    """A valid chain that is written faster than events come in: many records a statement."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.head: AuditHead | None = None
+
+    async def extend(self, records: int) -> None:
+        """Add records: the acceptance of an event, then its outcome, and so on."""
+        while records > 0:
+            rows, answered = zip(*(self._event() for _ in range(min(BATCH, records) // 2)), strict=True)
+            links = [link for pair in rows for link in pair]
+
+            def work(connection: Any, links: Any = links, answered: Any = answered) -> None:
+                connection.execute(insert(audit_records), links)
+                connection.execute(insert(receipts), list(answered))
+
+            await self.store.write(work)
+            records -= len(links)
+
+    def _event(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        number = self.head.seq if self.head else 0
+        running = receipt(number, state="running", result=None)
+        succeeded = receipt(number)
+        links = [
+            self._link(number, row, decision) for row, decision in ((running, "accepted"), (succeeded, "succeeded"))
+        ]
+        assert self.head is not None
+        return links, {**succeeded, "audit_seq": self.head.seq, "audit_hash": self.head.hash}
+
+    def _link(self, number: int, row: dict[str, Any], decision: str) -> dict[str, Any]:
+        said = entry(number, decision=decision, event_digest=row["content_digest"], receipt=receipt_digest(row))
+        record = build(said, self.head, number * 1_000_000)
+        stored, digest = encode(record)
+        self.head = AuditHead(record["seq"], digest)
+        link = {"seq": record["seq"], "prev_hash": record["prev_hash"], "hash": digest, "record": stored.decode()}
+        return {**link, "time": number * 1_000_000, **searchable(record)}
+
+
+def verify(url: str) -> tuple[float, float, int]:
+    """Run the command; give seconds, seconds of CPU, and the bytes it needed at most."""
+    started = time.monotonic()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "fastapi_handoff.cli", "audit", "verify", "--store", url],
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(command.pid, 0)
+    command.returncode = os.waitstatus_to_exitcode(status)
+    if command.returncode:
+        raise SystemExit(f"verify ended with {command.returncode}")
+    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+async def measure(url: str, records: int) -> int:
+    """Print the figures, and give the bytes that the long chain needed more."""
+    store = Store(url)
+    await store.open()
+    chain = Chain(store)
+    memory = []
+    for length in (2_000, records):
+        await chain.extend(length - (chain.head.seq if chain.head else 0))
+        wall, cpu, peak = await asyncio.to_thread(verify, url)
+        memory.append(peak)
+        rate = f"{length / wall:,.0f} records a second"
+        print(
+            f"{length:>10,} records: {wall:7.1f} s, {cpu:7.1f} s of CPU, {peak / 1024 / 1024:6.1f} MiB at most, {rate}"
+        )
+    await store.close()
+    return memory[1] - memory[0]
+
+
+def main() -> None:
+    """Measure, print, and fail where memory grows with the chain."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--store", help="an empty database (default: an SQLite file that is deleted at the end)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        more = asyncio.run(measure(options.store or f"sqlite:///{folder}/handoff.db", options.records))
+    print(f"{more / 1024 / 1024:.1f} MiB more for the long chain, budget {MEMORY_BUDGET / 1024 / 1024:.0f} MiB")
+    if more > MEMORY_BUDGET:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
