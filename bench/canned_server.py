@@ -3,10 +3,15 @@
 One process, raw sockets, answers made beforehand. Prints its port, serves until its standard input closes.
 """
 
+import argparse
 import asyncio
+import ssl
 import sys
 
-TOKEN = b'{"access_token":"canned","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"DPoP","expires_in":300,"scope":"x"}'
+TOKEN = (
+    b'{"access_token":"canned","issued_token_type":"urn:ietf:params:oauth:token-type:access_token",'
+    b'"token_type":"DPoP","expires_in":300,"scope":"x"}'
+)
 
 
 def answer(head: bytes) -> bytes:
@@ -28,17 +33,29 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+            lengths = [
+                line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
+            ]
             await reader.readexactly(int(lengths[0]) if lengths else 0)
             writer.write(answer(head))
             await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
         writer.close()
 
 
 async def main() -> None:
     """Serve."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--host", default="127.0.0.1")
+    arguments.add_argument("--certificate")
+    arguments.add_argument("--key")
+    given = arguments.parse_args()
+    tls = None
+    if given.certificate:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_3
+        tls.load_cert_chain(given.certificate, given.key)
+    server = await asyncio.start_server(serve, given.host, 0, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

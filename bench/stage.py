@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "test"))
-
 PIPE = ROOT / "target/release/fastapi-handoff"
 BENCH = ROOT / "bench"
 TOOLKIT_VENV = ROOT / "build" / "bench-toolkit"

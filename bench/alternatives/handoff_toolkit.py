@@ -1,4 +1,4 @@
-"""The pipe's flow as an official pipe would be written: `bitbucket-pipes-toolkit`, `requests`, `cryptography`. One try, no explanations."""
+"""The pipe's flow as an official pipe would be written, with `bitbucket-pipes-toolkit`. One try, no explanations."""
 
 import base64
 import hashlib
@@ -120,7 +120,9 @@ class Handoff(Pipe):
         env = os.environ
         url = f"{env['BITBUCKET_API_URL']}/2.0/repositories/{env['BITBUCKET_WORKSPACE']}/{env['BITBUCKET_REPO_SLUG']}"
         key = f"handoff-{env['BITBUCKET_REPO_SLUG']}-{env['BITBUCKET_DEPLOYMENT_ENVIRONMENT']}"
-        link = f"https://bitbucket.org/{env['BITBUCKET_REPO_FULL_NAME']}/pipelines/results/{env['BITBUCKET_BUILD_NUMBER']}"
+        link = (
+            f"https://bitbucket.org/{env['BITBUCKET_REPO_FULL_NAME']}/pipelines/results/{env['BITBUCKET_BUILD_NUMBER']}"
+        )
         answer = self.session.post(
             f"{url}/commit/{env['BITBUCKET_COMMIT']}/statuses/build",
             json={"type": "build", "key": key, "state": state, "url": link},
