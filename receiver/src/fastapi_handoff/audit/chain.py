@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, text
@@ -11,11 +10,12 @@ from sqlalchemy import func, insert, select, text
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.entry import AuditEntry, AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
+from fastapi_handoff.store.compiled import execute
 from fastapi_handoff.store.errors import StoreUnavailable
 from fastapi_handoff.store.tables import audit_records
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult, Dialect, Executable
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 Clock = Callable[[], float]
@@ -50,7 +50,7 @@ def append_now(connection: Connection, entry: AuditEntry, *, clock: Clock) -> Au
     if connection.dialect.name == "postgresql":
         # A statement of its own: one that locks and reads would read what was there before the lock was granted.
         connection.execute(_LOCK)
-    row = _execute(connection, _HEAD, {}).first()
+    row = execute(connection, _HEAD, {}).first()
     # The clock is read under the lock, and a clock set back does not put a record before its predecessor.
     now = int(clock() * 1_000_000)
     previous = None
@@ -59,7 +59,7 @@ def append_now(connection: Connection, entry: AuditEntry, *, clock: Clock) -> Au
         now = max(now, row.time)
     record = build(entry, previous, now)
     stored, digest = encode(record)
-    _execute(
+    execute(
         connection,
         _INSERT,
         {
@@ -81,17 +81,3 @@ def _believable(seq: Any, digest: Any, time: Any) -> AuditHead:
         "the end of the audit chain was tampered with, and nothing can be recorded after it: "
         "run `fastapi-handoff audit verify`"
     )
-
-
-def _execute(connection: Connection, statement: Executable, values: dict[str, Any]) -> CursorResult[Any]:
-    # These two run for every request. Compiled once and handed to the driver as they are, they cost a third of what
-    # SQLAlchemy's own way from statement to driver costs; all values are storable already.
-    sql, names = _compiled(statement, connection.dialect)
-    parameters: Any = values if names is None else tuple(values[name] for name in names)
-    return connection.exec_driver_sql(sql, parameters)
-
-
-@lru_cache(maxsize=16)
-def _compiled(statement: Any, dialect: Dialect) -> tuple[str, list[str] | None]:
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled), compiled.positiontup
