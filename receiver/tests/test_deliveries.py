@@ -93,6 +93,34 @@ async def test_client_that_goes_away_does_not_stop_the_handler(receiver) -> None
     assert len(receiver.calls) == 1
 
 
+async def test_client_that_goes_away_during_the_commit_does_not_lose_its_event(receiver, monkeypatch) -> None:
+    store = receiver.handoff.desk.store
+    write = store.write
+    committed = asyncio.Event()
+    gate = gated(receiver)
+    token, content = await receiver.access_token(), event(event_id())
+
+    async def commits_slowly(work):
+        result = await write(work)
+        committed.set()
+        await asyncio.Event().wait()
+        return result
+
+    monkeypatch.setattr(store, "write", commits_slowly)
+    request = asyncio.create_task(receiver.pipe.deliver(receiver.client, token, content))
+    await committed.wait()
+    monkeypatch.setattr(store, "write", write)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+
+    # Nobody delivers it again: the receiver itself sees to it.
+    await gate.entered.wait()
+    gate.open.set()
+    final = await receiver.pipe.deliver(receiver.client, token, content)
+    assert final.json()["state"] == "succeeded"
+    assert len(receiver.calls) == 1
+
+
 async def test_failed_event_is_not_run_again(receiver) -> None:
     def fail(_: object) -> None:
         raise RuntimeError

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
@@ -67,9 +68,9 @@ class Deliveries:
         self._lease = lease
         self._owner = uuid4().hex
         self._runs = Runs(store, resource=resource, clock=clock, lease=lease)
-        self._accepting: set[asyncio.Task[Receipt]] = set()
         self._starting: dict[Key, asyncio.Task[Any] | None] = {}
         self._doubtful: set[Key] = set()
+        self._look_now = asyncio.Event()
         self._steady_since: float | None = None
 
     async def accept(self, delivery: Delivery, case: Case) -> Receipt:
@@ -78,13 +79,6 @@ class Deliveries:
         Claiming the proof, the record and the receipt are one transaction. Raises `Refusal` (`proof-replayed`,
         `event-conflict`) and `StoreUnavailable`; then no handler was started.
         """
-        # In a task of its own: a client that goes away must not stop it between the commit and the handler's start.
-        task = asyncio.create_task(self._accept(delivery, case))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
-        return await self._wait(await asyncio.shield(task))
-
-    async def _accept(self, delivery: Delivery, case: Case) -> Receipt:
         key = (delivery.caller.identity.repository_uuid, delivery.event.id)
 
         def accept(connection: Connection) -> tuple[Receipt, bool]:
@@ -102,7 +96,7 @@ class Deliveries:
             append_now(connection, entry, clock=self._clock)
             return self._revisit(connection, receipt)
 
-        return await self._settle(key, accept, delivery.event)
+        return await self._wait(await self._settle(key, accept, delivery.event))
 
     def _add(self, connection: Connection, delivery: Delivery, case: Case) -> Receipt:
         receipt = self._new(delivery, case)
@@ -170,12 +164,12 @@ class Deliveries:
                 self._steady_since = None
             except Exception:
                 logger.exception("looking after the leases failed; it is tried again")
-            await asyncio.sleep(self._lease / 3)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), self._lease / 3)
+            self._look_now.clear()
 
     async def stop(self, grace: float) -> None:
         """Wait `grace` seconds for the handlers that run here; interrupt those that go on."""
-        if self._accepting:
-            await asyncio.wait(self._accepting, timeout=grace)
         await self._runs.stop(grace)
 
     async def _wait(self, receipt: Receipt) -> Receipt:
@@ -228,6 +222,11 @@ class Deliveries:
         except StoreUnavailable:
             # Perhaps it was committed, and only the answer was lost: `keep` looks at it again.
             self._doubtful.add(key)
+            raise
+        except asyncio.CancelledError:
+            # The client went away during the commit, and nobody else will start what was committed.
+            self._doubtful.add(key)
+            self._look_now.set()
             raise
         finally:
             if self._starting.get(key) is asyncio.current_task():

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from fastapi_handoff.audit.chain import CHAIN_LOCK
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.store import proof_ids, step_token_bindings
+from fastapi_handoff.store.compiled import execute
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -38,7 +39,7 @@ def one_at_a_time(connection: Connection) -> None:
 def claim(connection: Connection, proof: Proof) -> None:
     """Use a proof up. Raises `Refusal`: `proof-replayed`."""
     try:
-        connection.execute(_CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
+        execute(connection, _CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
     except IntegrityError:
         raise Refusal(
             "proof-replayed", "the proof's `jti` was used before: make a new proof for each request"

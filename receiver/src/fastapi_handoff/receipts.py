@@ -13,6 +13,8 @@ from fastapi_handoff.case import Case
 from fastapi_handoff.identity import Identity
 from fastapi_handoff.limits import DETAIL_CHARACTERS
 from fastapi_handoff.store import receipts
+from fastapi_handoff.store.compiled import execute
+from fastapi_handoff.store.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +114,7 @@ class Receipt:
 
     def ended(self, outcome: Outcome) -> Receipt:
         """Give the receipt with a final state."""
-        detail = None if outcome.detail is None else outcome.detail[:DETAIL_CHARACTERS]
+        detail = None if outcome.detail is None else storable(outcome.detail[:DETAIL_CHARACTERS])
         return replace(self, state=outcome.state, detail=detail, result=outcome.result)
 
     def anchored(self, head: AuditHead) -> Receipt:
@@ -152,13 +154,13 @@ class Receipt:
 
 def find(connection: Connection, key: Key, *, for_update: bool = False) -> Receipt | None:
     """Give the receipt of an event; `for_update` keeps its owner from renewing the lease until the transaction ends."""
-    row = connection.execute(_FIND_AND_HOLD if for_update else _FIND, _key(key)).first()
+    row = execute(connection, _FIND_AND_HOLD if for_update else _FIND, _key(key)).first()
     return None if row is None else Receipt(**row._mapping)
 
 
 def add(connection: Connection, receipt: Receipt) -> None:
     """Store a new receipt."""
-    connection.execute(_INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
+    execute(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
 
 
 def lease(connection: Connection, receipt: Receipt) -> None:
@@ -182,7 +184,8 @@ def renew(connection: Connection, receipt: Receipt, until: int) -> bool:
 
 def end(connection: Connection, receipt: Receipt, completed_at: int) -> bool:
     """Store a final state, if the lease that `receipt` names still stands; tell whether it did."""
-    result = connection.execute(
+    result = execute(
+        connection,
         _END_OURS,
         {
             **_ours(receipt),
