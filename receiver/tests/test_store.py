@@ -34,7 +34,7 @@ async def count(store: Store) -> int:
         ("mysql://host/db", "the store cannot be `mysql`"),
         ("postgresql://host/db", "the store cannot be `postgresql`"),
         ("postgresql+psycopg2://host/db", "the store cannot be `postgresql+psycopg2`"),
-        ("sqlite+pysqlcipher:///file.db", "the store cannot be `sqlite+pysqlcipher`"),
+        ("sqlite+aiosqlite:///file.db", "the store cannot be `sqlite+aiosqlite`"),
         ("sqlite://", "must be a file"),
         ("sqlite:///:memory:", "must be a file"),
         ("sqlite:///file.db?mode=memory", "must be a file"),

@@ -36,7 +36,7 @@ def parse(url: str) -> URL:
     except ArgumentError:
         # The URL itself stays out of the message: it may hold a password.
         raise ValueError(f"the store's URL cannot be read: expected {EXPECTED}") from None
-    if parsed.drivername in {"sqlite", "sqlite+aiosqlite"}:
+    if parsed.drivername == "sqlite":
         if parsed.database in {None, "", ":memory:"} or parsed.query:
             raise ValueError(f"the store must be a file that outlives the process: expected {EXPECTED}")
         return parsed
