@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from fastapi_handoff.cli import audit, policy
-from fastapi_handoff.cli.output import say
+from fastapi_handoff.cli.output import Misused, say
 from fastapi_handoff.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
         sys.stdout.flush()
-    except ValueError as error:
+    except Misused as error:
         say(f"{parser.prog}: {error}")
         return 2
     except StoreUnavailable as error:

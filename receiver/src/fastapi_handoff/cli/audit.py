@@ -17,7 +17,7 @@ from fastapi_handoff.audit.entry import AuditHead
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import Filter, matching, newest
 from fastapi_handoff.audit.verify import Progress, ignore, verify
-from fastapi_handoff.cli.output import harmless, say, table
+from fastapi_handoff.cli.output import Misused, harmless, say, table
 from fastapi_handoff.store import Store
 
 if TYPE_CHECKING:
@@ -135,10 +135,13 @@ async def _export(records: AsyncIterator[tuple[int, bytes]], *, as_ocsf: bool) -
 
 def _with_store(options: argparse.Namespace, work: Callable[[Store], Any]) -> int:
     if not options.store:
-        raise ValueError(f"no store: give `--store URL` or set `{STORE_VARIABLE}`")
+        raise Misused(f"no store: give `--store URL` or set `{STORE_VARIABLE}`")
+    try:
+        store = Store(options.store, read_only=True)
+    except ValueError as error:
+        raise Misused(str(error)) from None
 
     async def open_and_work() -> int:
-        store = Store(options.store, read_only=True)
         try:
             await store.open()
             code: int = await work(store)

@@ -14,6 +14,10 @@ CELL_LIMIT = 48
 ABSENT = "-"
 
 
+class Misused(Exception):  # noqa: N818 - what happened, not what went wrong
+    """The command line cannot be carried out; the text says what is expected."""
+
+
 def say(text: str) -> None:
     """Write a message."""
     sys.stderr.write(f"{harmless(text)}\n")
