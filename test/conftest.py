@@ -30,7 +30,10 @@ def _binary() -> Pipe:
 
 @pytest.fixture(scope="session")
 def make_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SceneMaker]:
-    """Makes a scene on first use; `pipe` is `binary` or `container`, `receiver` is `plain` or `signed`."""
+    """Makes a scene on first use, and verifies its audit chain at the end.
+
+    `pipe` is `binary` or `container`, `receiver` is `plain` or `signed`.
+    """
     pipes: dict[str, Pipe] = {}
     scenes: dict[tuple[str, str], Scene] = {}
     with ExitStack() as stack:
@@ -45,6 +48,9 @@ def make_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SceneMaker]
             return scenes[pipe, receiver]
 
         yield make
+        for scene in scenes.values():
+            verified = scene.audit_verify()
+            assert verified.returncode == 0, verified.stdout
 
 
 @pytest.fixture

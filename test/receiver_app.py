@@ -1,4 +1,4 @@
-"""The app of the end-to-end tests: handlers that end in every way, a route of its own, and a tap on what comes in.
+"""The app of the end-to-end tests: handlers that end in every way, and a tap on what comes in.
 
 The service that an event names picks how its handler behaves. What the tap and the handlers see goes to `TAP`, a line of JSON each.
 """
@@ -8,9 +8,9 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Security
+from fastapi import FastAPI
 from fastapi_handoff import AuditMiddleware, DeploymentEvent, Handoff, Identity, Rejected
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -107,12 +107,6 @@ async def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, Any]
         polled.clear()
         await polled.wait()
     return {"rolled_out": event.artifact_id}
-
-
-@app.post("/config/sync")
-async def sync(identity: Annotated[Identity, Security(handoff.identity, scopes=["config:sync"])]) -> dict[str, str]:
-    """A route of the app's own."""
-    return {"grant": identity.grant}
 
 
 @app.post("/release")

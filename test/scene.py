@@ -4,6 +4,7 @@ import base64
 import json
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ class Scene:
         self._tap.write_bytes(b"")
         self.runs.clear()
         self.secrets = {ACCESS_TOKEN, *self.signing_secrets}
+        ((self._last_seq,),) = self._rows("SELECT coalesce(max(seq), 0) FROM audit_records")
 
     def step(self, **change: Any) -> Step:
         """A production deployment of `acme/api` from main, or what `change` makes of it."""
@@ -155,6 +157,21 @@ class Scene:
         """The states that each build status of the step's commit has had."""
         return [status.states for status in self.standin.statuses.of_commit(step.repository, step.commit)]
 
+    def recorded_refusals(self) -> list[str]:
+        """The codes of the refusals in the audit chain since the test began."""
+        since = "SELECT code FROM audit_records WHERE decision = 'refused' AND seq > ? ORDER BY seq"
+        return [code for (code,) in self._rows(since, self._last_seq)]
+
+    def audit_verify(self) -> subprocess.CompletedProcess[str]:
+        """What an auditor gets to read about the receiver's chain."""
+        program = str(Path(sys.executable).with_name("fastapi-handoff"))
+        command = [program, "audit", "verify", "--store", f"sqlite:///{self.database}"]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(statement, values).fetchall()
+
     def to_bitbucket(self) -> list[RecordedRequest]:
         """What the pipe sent to Bitbucket: all but the receiver's look at the issuer's keys."""
         return [request for request in self.standin.journal.requests if "/identity/oidc/" not in request.target]
@@ -178,7 +195,10 @@ class Scene:
         places = [(f"run {at}, {name}", text) for at, run in enumerate(self.runs) for name, text in _streams(run)]
         places += [("a request to Bitbucket", request.body.decode()) for request in self.to_bitbucket()]
         places += [("the receiver's log", self.log.read_text())]
-        places += [("the receiver's database", text) for text in _texts(self.database)]
+        tables = [name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        # The names come from the database's own catalogue.
+        rows = [row for table in tables for row in self._rows(f'SELECT * FROM "{table}"')]  # noqa: S608
+        places += [("the receiver's database", repr(row)) for row in rows]
         return leaks(self.secrets | minted | self.standin.credentials.all_secrets(), places)
 
 
@@ -194,11 +214,3 @@ _SECRET_VARIABLES = (
 
 def _streams(run: PipeRun) -> list[tuple[str, str]]:
     return [("stdout", run.stdout), ("stderr", run.stderr)]
-
-
-def _texts(database: Path) -> list[str]:
-    """Every row of every table as text."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        # The names come from the database's own catalogue.
-        return [repr(row) for table in tables for row in connection.execute(f'SELECT * FROM "{table}"')]  # noqa: S608
