@@ -1,9 +1,12 @@
-"""The release script writes a new version wherever the old one stood, and nowhere else."""
+"""The release: its script writes a new version wherever the old one stood, and the pipeline calls what exists."""
 
+import re
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+
+import yaml
 
 from pipe_under_test import ROOT
 
@@ -33,3 +36,18 @@ def test_a_release_writes_its_version_everywhere(tmp_path: Path) -> None:
         assert all(new == old.replace(old_version, "9.8.7") for old, new in changed)
     lock = "\n".join(after["Cargo.lock"])
     assert lock.count('"9.8.7"') == 1
+
+
+def test_the_pipeline_calls_what_exists() -> None:
+    pipeline = yaml.safe_load((ROOT / "bitbucket-pipelines.yml").read_text())
+    steps = [named["step"] for named in pipeline["definitions"]["steps"]]
+    lines = [line for step in steps for line in step["script"] if isinstance(line, str)]
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    called = {line.removeprefix("make ") for line in lines if line.startswith("make ")}
+    assert called
+    assert called <= targets
+    scripts = [line for line in lines if line.startswith(".ci/")]
+    assert scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+    on_main = pipeline["pipelines"]["branches"]["main"]
+    assert on_main[-1]["step"]["name"] == "Release"
