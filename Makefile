@@ -13,7 +13,6 @@ SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh)
 
 test: $(TOOLS)
 	cargo test --locked
-	cargo build --locked
 	$(BIN)/python -m pytest receiver
 	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test
 
