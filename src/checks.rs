@@ -1,5 +1,6 @@
 //! What each variable may be: every check notes its mistake and goes on.
 
+use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ pub(crate) fn signing_secrets(
     if let Some(single) = single {
         texts.extend(
             single
-                .split([' ', ',', '\n'])
+                .split(|c: char| c == ',' || c.is_whitespace())
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned),
         );
@@ -204,6 +205,18 @@ pub(crate) fn endpoint(name: &'static str, text: Option<String>, default: &str, 
     text.trim_end_matches('/').to_owned()
 }
 
+/// No PEM file is larger, and a device could be endless.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+fn read_file(path: &str) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The PEM itself, or the path of a file that holds it.
 pub(crate) fn ca_certificates(value: Option<String>, wrong: &mut Mistakes) -> Vec<CertificateDer<'static>> {
     let Some(value) = value else {
@@ -213,7 +226,7 @@ pub(crate) fn ca_certificates(value: Option<String>, wrong: &mut Mistakes) -> Ve
         // A value that went through a shell may hold its line breaks as `\n`.
         value.replace("\\n", "\n").into_bytes()
     } else {
-        match std::fs::read(&value) {
+        match read_file(&value) {
             Ok(pem) => pem,
             Err(error) => {
                 wrong.add(
@@ -235,6 +248,17 @@ pub(crate) fn ca_certificates(value: Option<String>, wrong: &mut Mistakes) -> Ve
             );
             Vec::new()
         }
+    }
+}
+
+/// The key is part of a path of Bitbucket's API, where these two would lead elsewhere.
+pub(crate) fn no_path(name: &'static str, text: Option<&str>, wrong: &mut Mistakes) {
+    if matches!(text, Some("." | "..")) {
+        wrong.add(
+            name,
+            "is no name",
+            "leave it out to get one made from service and environment",
+        );
     }
 }
 

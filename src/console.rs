@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::redaction::Redactor;
 
+const LONGEST_DEBUG: usize = 3000;
 const BLUE: &str = "\u{1b}[34m";
 const GREEN: &str = "\u{1b}[32m";
 const RED: &str = "\u{1b}[31m";
@@ -82,10 +83,13 @@ impl Console {
         self.write("", "  ", text);
     }
 
-    /// Only with `DEBUG: 'true'`.
+    /// Only with `DEBUG: 'true'`. Long text is cut, after it was masked: half a secret would not be recognised.
     pub fn debug(&self, text: &str) {
         if self.debug {
-            self.write(GREY, "DEBUG: ", text);
+            let clean = self.clean(text);
+            let cut = clean.chars().take(LONGEST_DEBUG).collect::<String>();
+            let mark = if cut.len() < clean.len() { "…" } else { "" };
+            self.write(GREY, "DEBUG: ", &format!("{cut}{mark}"));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::http::{Answer, NoAnswer, Request};
 use crate::proof::unix_now;
 use crate::receipt::{Receipt, State};
 use crate::receiver::{Receiver, TryError};
+use crate::refusal::Refusal;
 use crate::retry::{Again, Retry, retry_after};
 use crate::signature::{SigningSecret, content_digest, webhook_signature};
 use crate::step_token::in_words;
@@ -25,6 +26,8 @@ const POLL_DEFAULT: Duration = Duration::from_secs(2);
 const POLL_SHORTEST: Duration = Duration::from_millis(200);
 const POLL_LONGEST: Duration = Duration::from_secs(30);
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
+/// For text of the other side within a line.
+const LONGEST_LINE: usize = 300;
 
 /// How long to try, and how long to wait for the handler.
 #[derive(Clone, Copy)]
@@ -35,11 +38,11 @@ pub struct Patience {
     pub wait_timeout: Duration,
 }
 
-/// An event that got its receipt.
-pub struct Delivered {
-    /// A final one: `succeeded`, `failed` or `interrupted`.
-    pub receipt: Receipt,
-    /// How often it was sent.
+/// How a delivery ended.
+pub struct Delivery {
+    /// A final receipt (`succeeded`, `failed` or `interrupted`), or why there is none.
+    pub outcome: Result<Receipt, Failure>,
+    /// How often the event was sent.
     pub tries: u32,
 }
 
@@ -68,108 +71,99 @@ pub fn event_request(url: String, event: &Event, secrets: &[SigningSecret]) -> (
 }
 
 /// Delivers the event and waits for its outcome.
-///
-/// # Errors
-/// A refusal, or no receipt within the patience. A receipt that says `failed` is not an error here.
 pub async fn deliver(
     receiver: &mut Receiver,
     event: &Event,
     secrets: &[SigningSecret],
     patience: Patience,
-) -> Result<Delivered, Failure> {
-    let mut retry = Retry::new(patience.retry_budget);
+) -> Delivery {
+    let mut tries = 0;
+    let outcome = match post(receiver, event, secrets, patience.retry_budget, &mut tries).await {
+        Ok(Sent::Final(receipt)) => Ok(receipt),
+        Ok(Sent::Running { ask_again_in }) => wait(receiver, &event.id, ask_again_in, patience.wait_timeout).await,
+        Err(failure) => Err(failure),
+    };
+    Delivery { outcome, tries }
+}
+
+/// Sends the event until the receiver has taken it, it cannot be taken, or the budget is used up.
+async fn post(
+    receiver: &mut Receiver,
+    event: &Event,
+    secrets: &[SigningSecret],
+    budget: Duration,
+    tries: &mut u32,
+) -> Result<Sent, Failure> {
+    let mut retry = Retry::new(budget);
     // Once a try may have arrived, no later failure can say that the event was not handled.
     let mut outcome_unknown = false;
     loop {
-        let failed = match post(receiver, event, secrets).await {
-            Ok(Sent::Final(receipt)) => {
-                return Ok(Delivered {
-                    receipt,
-                    tries: retry.tries(),
-                });
-            }
-            Ok(Sent::Running { ask_again_in }) => {
-                let receipt = wait(receiver, &event.id, ask_again_in, patience.wait_timeout, retry.tries()).await?;
-                return Ok(Delivered {
-                    receipt,
-                    tries: retry.tries(),
-                });
-            }
-            Err(failed) => failed,
-        };
-        let (what, again) = match failed {
-            TryError::Again {
+        let (what, again) = match post_once(receiver, event, secrets, tries).await {
+            Ok(sent) => return Ok(sent),
+            Err(TryError::Again {
                 what,
                 again,
                 may_have_arrived,
-            } => {
+            }) => {
                 outcome_unknown |= may_have_arrived;
-                (what, again)
+                (receiver.console.clean_line(&what, LONGEST_LINE), again)
             }
-            final_error => return Err(give_up(final_error, retry.tries(), outcome_unknown)),
+            Err(TryError::NoAnswer(no_answer)) => {
+                return Err(Failure::NotDelivered(NotDelivered {
+                    what: no_answer.what,
+                    advice: no_answer.advice,
+                    outcome_unknown: outcome_unknown || no_answer.may_have_arrived,
+                    refusal: None,
+                }));
+            }
+            Err(TryError::Refused(refusal)) => return Err(refused(refusal, outcome_unknown, *tries)),
         };
-        let tries = retry.tries();
+        let number = retry.tries();
         let Some(pause) = retry.next_wait(again) else {
-            let what = match again {
-                Again::After(wait) => format!(
-                    "{what}, and the receiver asks to wait {} s, longer than RETRY_BUDGET has left",
-                    wait.as_secs()
-                ),
-                _ => format!(
-                    "{what}; RETRY_BUDGET ({} s) is used up",
-                    patience.retry_budget.as_secs()
-                ),
+            let why = match again {
+                Again::After(wait) => format!("the receiver asks to wait {} s, more than is left of", wait.as_secs()),
+                Again::Now | Again::Later => "that used up".to_owned(),
             };
             return Err(Failure::NotDelivered(NotDelivered {
-                what,
+                what: format!("{what}; {why} RETRY_BUDGET ({} s)", budget.as_secs()),
                 advice: None,
-                tries,
                 outcome_unknown,
+                refusal: None,
             }));
         };
         receiver.console.info(&format!(
-            "try {tries}: {what}; next try in {:.1} s",
+            "try {number}: {what}; next try in {:.1} s",
             pause.as_secs_f64()
         ));
         sleep(pause).await;
     }
 }
 
-/// A failure that no other try can mend. After a try that may have arrived, even a refusal does not tell whether the handler ran.
-fn give_up(error: TryError, tries: u32, outcome_unknown: bool) -> Failure {
-    match error {
-        TryError::Refused(refusal) if !outcome_unknown => Failure::Refused(refusal),
-        TryError::Refused(refusal) => Failure::NotDelivered(NotDelivered {
-            what: format!("a later try was refused: {}", refusal.summary()),
+/// A refusal tells that the handler did not run only where it is the receiver's own and no earlier try may have arrived.
+fn refused(refusal: Box<Refusal>, outcome_unknown: bool, tries: u32) -> Failure {
+    // Without a code it is from something in between, which may have got the receiver's answer and kept it.
+    if outcome_unknown || (refusal.code.is_none() && tries > 0) {
+        return Failure::NotDelivered(NotDelivered {
+            what: format!("the last try was refused: {}", refusal.summary()),
             advice: None,
-            tries,
-            outcome_unknown,
-        }),
-        TryError::NoAnswer(NoAnswer {
-            what,
-            advice,
-            may_have_arrived,
-            ..
-        }) => Failure::NotDelivered(NotDelivered {
-            what,
-            advice,
-            tries,
-            outcome_unknown: outcome_unknown || may_have_arrived,
-        }),
-        TryError::Again {
-            what, may_have_arrived, ..
-        } => Failure::NotDelivered(NotDelivered {
-            what,
-            advice: None,
-            tries,
-            outcome_unknown: outcome_unknown || may_have_arrived,
-        }),
+            outcome_unknown: true,
+            refusal: Some(refusal),
+        });
     }
+    Failure::Refused(refusal)
 }
 
-async fn post(receiver: &mut Receiver, event: &Event, secrets: &[SigningSecret]) -> Result<Sent, TryError> {
+async fn post_once(
+    receiver: &mut Receiver,
+    event: &Event,
+    secrets: &[SigningSecret],
+    tries: &mut u32,
+) -> Result<Sent, TryError> {
+    // First the access token: what fails here has not sent the event.
+    receiver.access_token().await?;
+    *tries += 1;
     let (request, digest) = event_request(receiver.url.events(), event, secrets);
-    let answer = receiver.send_authorized(request, Some(&digest)).await?;
+    let answer = receiver.send_authorized(&request, Some(&digest)).await?;
     #[cfg(debug_assertions)]
     crate::last_words::panic_where_a_test_asks();
     read(&answer, &event.id)
@@ -205,71 +199,79 @@ fn read(answer: &Answer, id: &str) -> Result<Sent, TryError> {
 }
 
 /// Asks for the receipt until it is final. The event is delivered by now, so what fails here leaves its outcome unknown.
-async fn wait(
-    receiver: &mut Receiver,
-    id: &str,
-    first: Duration,
-    wait_timeout: Duration,
-    tries: u32,
-) -> Result<Receipt, Failure> {
-    let started = Instant::now();
-    let unknown = |what: String| {
-        Failure::NotDelivered(NotDelivered {
-            what,
-            advice: Some(format!(
-                "The event {id} was accepted; the app's audit log tells how it ends"
-            )),
-            tries,
-            outcome_unknown: true,
-        })
-    };
+async fn wait(receiver: &mut Receiver, id: &str, first: Duration, wait_timeout: Duration) -> Result<Receipt, Failure> {
+    let deadline = Instant::now() + wait_timeout;
     receiver.console.info(&format!(
         "event {id} was accepted; its handler runs, waiting up to {} s",
         wait_timeout.as_secs()
     ));
+    let mut told = Instant::now();
     let mut retry = Retry::new(wait_timeout);
-    let mut told = started;
     let mut pause = first;
     loop {
-        if started.elapsed() + pause > wait_timeout {
-            return Err(unknown(format!(
-                "the handler still runs after {} s (WAIT_TIMEOUT)",
-                wait_timeout.as_secs()
-            )));
-        }
-        sleep(pause).await;
-        if told.elapsed() >= PROGRESS_EVERY {
-            told = Instant::now();
-            receiver.console.info(&format!(
-                "the handler has been running for {}",
-                in_words(started.elapsed().as_secs())
-            ));
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let is_last = pause >= left;
+        sleep(pause.min(left)).await;
         let request = Request::new(Method::GET, receiver.url.event(id));
-        let sent = match receiver.send_authorized(request, None).await {
+        let sent = match receiver.send_authorized(&request, None).await {
             Ok(answer) => read(&answer, id),
             Err(error) => Err(error),
         };
-        pause = match sent {
+        let (what, refusal) = match sent {
             Ok(Sent::Final(receipt)) => return Ok(receipt),
-            Ok(Sent::Running { ask_again_in }) => ask_again_in,
-            Err(TryError::Again { what, again, .. }) => {
-                let Some(pause) = retry.next_wait(again) else {
-                    return Err(unknown(what));
-                };
-                receiver.console.info(&format!(
-                    "asking for the receipt: {what}; asking again in {:.1} s",
-                    pause.as_secs_f64()
-                ));
-                pause
+            Ok(Sent::Running { ask_again_in }) => {
+                pause = ask_again_in;
+                if told.elapsed() >= PROGRESS_EVERY {
+                    told = Instant::now();
+                    let running = wait_timeout.saturating_sub(left);
+                    receiver.console.info(&format!(
+                        "the handler has been running for {}",
+                        in_words(running.as_secs())
+                    ));
+                }
+                ("the handler still runs".to_owned(), None)
             }
-            Err(TryError::NoAnswer(no_answer)) => return Err(unknown(no_answer.what)),
-            Err(TryError::Refused(refusal)) => {
-                return Err(unknown(format!(
-                    "asking for the receipt was refused: {}",
-                    refusal.summary()
-                )));
+            Err(error) => {
+                let (what, again, refusal) = match error {
+                    TryError::Again { what, again, .. } => (what, Some(again), None),
+                    // Something in between answered: the receiver itself may do so the next time.
+                    TryError::NoAnswer(no_answer) => {
+                        (no_answer.what, no_answer.may_have_arrived.then_some(Again::Later), None)
+                    }
+                    TryError::Refused(refusal) => (
+                        refusal.summary(),
+                        refusal.code.is_none().then_some(Again::Later),
+                        Some(refusal),
+                    ),
+                };
+                let what = format!(
+                    "asking for the receipt failed: {}",
+                    receiver.console.clean_line(&what, LONGEST_LINE)
+                );
+                let Some(next) = again.and_then(|again| retry.next_wait(again)) else {
+                    return Err(unknown(what, refusal, id));
+                };
+                pause = next;
+                receiver
+                    .console
+                    .info(&format!("{what}; asking again in {:.1} s", pause.as_secs_f64()));
+                (what, refusal)
             }
         };
+        if is_last {
+            let what = format!("{what}; WAIT_TIMEOUT ({} s) is used up", wait_timeout.as_secs());
+            return Err(unknown(what, refusal, id));
+        }
     }
+}
+
+fn unknown(what: String, refusal: Option<Box<Refusal>>, id: &str) -> Failure {
+    Failure::NotDelivered(NotDelivered {
+        what,
+        advice: Some(format!(
+            "The event {id} was accepted; the app's audit log tells how it ends"
+        )),
+        outcome_unknown: true,
+        refusal,
+    })
 }

@@ -1,14 +1,18 @@
 //! The process environment, read once, with every mistake collected instead of the first one thrown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// One thing that is wrong with a variable, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// The variable's name.
-    pub variable: &'static str,
+    pub variable: String,
     /// What is wrong.
     pub what: String,
     /// What to do.
@@ -27,9 +31,9 @@ pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// Notes one.
-    pub fn add(&mut self, variable: &'static str, what: impl Into<String>, fix: impl Into<String>) {
+    pub fn add(&mut self, variable: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
         self.0.push(Mistake {
-            variable,
+            variable: variable.into(),
             what: what.into(),
             fix: fix.into(),
         });
@@ -58,45 +62,76 @@ impl Mistakes {
 
 /// Names and values. An empty value counts as absent: pipe.yml passes `default: "$NAME"`, which is empty where NAME is not set.
 #[derive(Clone)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    values: BTreeMap<String, String>,
+    unreadable: BTreeSet<String>,
+}
 
 impl Environment {
-    /// Takes what can be read as text. `std::env::vars` would panic on the rest; no variable of ours can be meant by it.
+    /// Takes upper-case names only, as Bitbucket's and the pipe's are: `envy` does not tell `service` from `SERVICE`.
+    /// (`std::env::vars` would panic on a value that is not UTF-8.)
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        Self(
-            variables
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .filter(|(_, value)| !value.trim().is_empty())
-                .collect(),
-        )
+        let mut environment = Self {
+            values: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+        };
+        for (name, value) in variables {
+            let Ok(name) = name.into_string() else { continue };
+            if name.contains(|c: char| c.is_ascii_lowercase()) {
+                continue;
+            }
+            match value.into_string() {
+                Ok(value) if value.trim().is_empty() => {}
+                Ok(value) => {
+                    environment.values.insert(name, value.trim().to_owned());
+                }
+                Err(_) => {
+                    environment.unreadable.insert(name);
+                }
+            }
+        }
+        environment
     }
 
-    /// Deserialises the variables with `envy`, each field being an `Option<String>` named like its variable in lower case.
+    /// Deserialises the variables with `envy`: a struct of `Option<String>`, each named like its variable in lower case.
+    /// One that is there but cannot be read is a mistake: without it, the run would not do what the user said.
     ///
     /// # Panics
     /// Never: a struct of `Option<String>` has no way to fail.
+    pub fn read<T: DeserializeOwned + Serialize + Default>(&self, mistakes: &mut Mistakes) -> T {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(T::default()) {
+            for name in fields.keys().map(|field| field.to_ascii_uppercase()) {
+                if self.unreadable.contains(&name) {
+                    mistakes.add(
+                        name,
+                        "is not UTF-8",
+                        "encode it as UTF-8, or see whether a character was cut in two",
+                    );
+                }
+            }
+        }
+        envy::from_iter(self.values.clone()).expect("optional text always deserialises")
+    }
+
+    /// Whether a switch is on, before anything else is known to be right.
     #[must_use]
-    pub fn read<T: serde::de::DeserializeOwned>(&self) -> T {
-        let pairs = self
-            .0
-            .iter()
-            .map(|(name, value)| (name.clone(), value.trim().to_owned()));
-        envy::from_iter(pairs).expect("optional text always deserialises")
+    pub fn is_on(&self, name: &str) -> bool {
+        self.values
+            .get(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// A list variable: Pipelines passes `X: [a, b]` as `X_COUNT=2`, `X_0=a`, `X_1=b`.
     #[must_use]
     pub fn list(&self, name: &str) -> Vec<String> {
         let count = self
-            .0
+            .values
             .get(&format!("{name}_COUNT"))
             .and_then(|count| count.trim().parse::<usize>().ok())
             .unwrap_or(0)
             .min(100);
         (0..count)
-            .filter_map(|at| self.0.get(&format!("{name}_{at}")))
-            .map(|value| value.trim().to_owned())
+            .filter_map(|at| self.values.get(&format!("{name}_{at}")).cloned())
             .collect()
     }
 }

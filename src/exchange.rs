@@ -32,8 +32,7 @@ pub(crate) async fn exchange(receiver: &mut Receiver) -> Result<SecretString, Tr
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .with_secret_answer()
         .body(form(receiver).into_bytes());
-    let request = receiver.proved(request, None, None);
-    let answer = receiver.send(&request).await?;
+    let answer = receiver.send(&request, None, None).await?;
     let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| no_token(answer.is_json()))?;
     if !granted.token_type.eq_ignore_ascii_case("DPoP") {
         // A bearer token would be good in anybody's hands: not what this pipe is for.
@@ -50,10 +49,8 @@ pub(crate) async fn exchange(receiver: &mut Receiver) -> Result<SecretString, Tr
         granted.access_token.clone(),
         Duration::from_secs(lifetime),
     ));
-    receiver.console.done(
-        "token",
-        &format!("{} · for {lifetime} s · bound to this step's key", granted.scope),
-    );
+    let line = format!("{} · for {lifetime} s · bound to this step's key", granted.scope);
+    receiver.console.done("token", &receiver.console.clean_line(&line, 500));
     Ok(granted.access_token)
 }
 

@@ -41,10 +41,10 @@ pub struct NotDelivered {
     pub what: String,
     /// What to do, where that is known.
     pub advice: Option<String>,
-    /// How often it was tried.
-    pub tries: u32,
     /// Whether the receiver may have got the event all the same: then nobody here knows whether its handler ran.
     pub outcome_unknown: bool,
+    /// The refusal of the last try: it explains, but does not tell what became of the tries before.
+    pub refusal: Option<Box<Refusal>>,
 }
 
 /// Why the event was not handled, as far as the pipe knows.

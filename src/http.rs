@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Proxy, StatusCode, redirect};
-use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::console::Console;
+use crate::hosts_file;
 
 /// No answer of this protocol comes near; a longer one is cut before it fills the memory.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
-/// What a debug line shows of a body.
-const DEBUG_BODY: usize = 2000;
 
 /// A request, in the parts that are needed to send it again, to show it, or to print it as a command.
+#[derive(Clone)]
 pub struct Request {
     /// Such as `POST`.
     pub method: Method,
@@ -152,11 +152,7 @@ impl Answer {
 
 fn describe_body(text: &mut String, body: &[u8]) {
     if !body.is_empty() {
-        let shown = String::from_utf8_lossy(&body[..body.len().min(DEBUG_BODY)]);
-        let _ = write!(text, "\n{shown}");
-        if body.len() > DEBUG_BODY {
-            let _ = write!(text, "… ({} bytes)", body.len());
-        }
+        let _ = write!(text, "\n{}", String::from_utf8_lossy(body));
     }
 }
 
@@ -181,8 +177,31 @@ pub struct Options {
     pub timeout: Duration,
     /// Trusted beside the bundled roots.
     pub ca_certificates: Vec<CertificateDer<'static>>,
-    /// All requests go through it; without one, `HTTPS_PROXY` and its kin are honoured.
-    pub proxy: Option<String>,
+    /// How the requests leave the machine.
+    pub route: Route,
+}
+
+/// How requests leave the machine.
+#[derive(Clone)]
+pub enum Route {
+    /// As `HTTPS_PROXY` and its kin say.
+    Environment,
+    /// Not at all: plain `http` to the machine itself must not be carried, in clear text, to a proxy elsewhere.
+    Direct,
+    /// All of them through this proxy.
+    Proxy(String),
+}
+
+impl Route {
+    /// The one for a URL that may be plain `http`.
+    #[must_use]
+    pub fn to(url: &str) -> Self {
+        if url.starts_with("http:") {
+            Self::Direct
+        } else {
+            Self::Environment
+        }
+    }
 }
 
 /// Sends requests and shows them at `DEBUG`.
@@ -217,9 +236,16 @@ impl Http {
             .connect_timeout(options.timeout.min(LONGEST_CONNECT))
             .timeout(options.timeout)
             .user_agent(concat!("fastapi-handoff/", env!("CARGO_PKG_VERSION")));
-        if let Some(proxy) = &options.proxy {
-            let proxy = Proxy::all(proxy).map_err(|_| "the proxy's address is not a URL".to_owned())?;
-            builder = builder.proxy(proxy);
+        match &options.route {
+            Route::Environment => {}
+            Route::Direct => builder = builder.no_proxy(),
+            Route::Proxy(proxy) => {
+                let proxy = Proxy::all(proxy).map_err(|_| "the proxy's address is not a URL".to_owned())?;
+                builder = builder.proxy(proxy);
+            }
+        }
+        for (name, addresses) in hosts_file::read() {
+            builder = builder.resolve_to_addrs(&name, &addresses);
         }
         let client = builder
             .build()
@@ -255,15 +281,15 @@ impl Http {
         if !request.body.is_empty() {
             builder = builder.body(request.body.clone());
         }
-        let mut response = builder.send().await.map_err(|error| self.explain(&error))?;
+        let mut response = builder.send().await.map_err(|error| self.explain(&error, request))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.explain(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.explain(&error, request))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(NoAnswer {
                     what: "the answer is larger than 1 MiB and was cut".to_owned(),
-                    advice: None,
-                    transient: true,
+                    advice: Some("No receiver answers that much: check RECEIVER_URL".to_owned()),
+                    transient: false,
                     may_have_arrived: true,
                 });
             }
@@ -272,13 +298,15 @@ impl Http {
         Ok(Answer { status, headers, body })
     }
 
-    fn explain(&self, error: &reqwest::Error) -> NoAnswer {
+    fn explain(&self, error: &reqwest::Error, request: &Request) -> NoAnswer {
         if let Some(tls) = tls_error(error) {
-            return explain_tls(tls);
+            return explain_tls(tls, !error.is_connect());
         }
         let text = chain(error);
-        let what = if text.contains("dns error") {
-            "the host name was not found (DNS)".to_owned()
+        let what = if error.is_dns() {
+            let url = reqwest::Url::parse(&request.url).ok();
+            let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("of the proxy");
+            format!("the host name was not found (DNS): `{host}`, or the proxy's where there is one")
         } else if text.contains("tunnel error") || text.contains("proxy") {
             format!("the proxy did not connect through: {text}")
         } else if error.is_timeout() && error.is_connect() {
@@ -293,14 +321,15 @@ impl Http {
         NoAnswer {
             what,
             advice: None,
-            // A request that cannot even be built will not get better.
-            transient: !error.is_builder(),
+            // A request that cannot even be built will not get better, nor will a proxy that wants a password.
+            transient: !error.is_builder() && !text.contains("proxy authorization required"),
             may_have_arrived: !error.is_connect() && !error.is_builder(),
         }
     }
 }
 
-fn explain_tls(error: &rustls::Error) -> NoAnswer {
+/// `may_have_arrived` is false only where no connection came about: a record can also break while the answer is read.
+fn explain_tls(error: &rustls::Error, may_have_arrived: bool) -> NoAnswer {
     use CertificateError as C;
     let (what, advice) = match error {
         rustls::Error::InvalidCertificate(
@@ -321,13 +350,22 @@ fn explain_tls(error: &rustls::Error) -> NoAnswer {
             "the server's certificate is not acceptable",
             "Look at the certificate with `openssl s_client`",
         ),
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::CertificateRequired,
+        ) => (
+            "the server and the pipe have no TLS in common",
+            "The pipe speaks TLS 1.2 and 1.3, and has no client certificate",
+        ),
         // An alert or a broken record can be a passing fault of the network.
         _ => {
             return NoAnswer {
                 what: format!("TLS failed: {error}"),
                 advice: None,
                 transient: true,
-                may_have_arrived: false,
+                may_have_arrived,
             };
         }
     };
@@ -335,7 +373,7 @@ fn explain_tls(error: &rustls::Error) -> NoAnswer {
         what: format!("{what}: {error}"),
         advice: Some(advice.to_owned()),
         transient: false,
-        may_have_arrived: false,
+        may_have_arrived,
     }
 }
 

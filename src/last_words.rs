@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::failure::Exit;
 use crate::report::{Outcome, Reporter, Verdict};
+use crate::run::OVERTAKING;
 
 /// For everything: the panicking code may hold a lock that the report needs, and then it never comes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,7 +61,12 @@ fn tell(reporter: &Arc<Reporter>, event_id: &str) {
     let reporter = reporter.clone();
     std::thread::spawn(move || {
         if let Ok(runtime) = crate::event_loop() {
-            runtime.block_on(reporter.end_apart(&outcome));
+            runtime.block_on(async {
+                reporter.end_apart(&outcome).await;
+                // The first status may have been on its way, and would stand for ever if it came last.
+                tokio::time::sleep(OVERTAKING).await;
+                reporter.end_apart(&outcome).await;
+            });
         }
         let _ = done.send(());
     });

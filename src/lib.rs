@@ -12,6 +12,7 @@ pub mod environment;
 pub mod event;
 mod exchange;
 pub mod failure;
+mod hosts_file;
 pub mod http;
 mod last_words;
 pub mod pipeline;

@@ -1,10 +1,10 @@
 //! Where the step says it runs. All of it is *asserted*: users can override any of these variables, and only the step token attests.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::environment::{Environment, Mistakes};
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[allow(clippy::struct_field_names, reason = "the fields are named like their variables")]
 struct Raw {
     bitbucket_workspace: Option<String>,
@@ -59,7 +59,7 @@ const OUTSIDE: &str = "Bitbucket Pipelines sets it; to run the pipe elsewhere, p
 impl Pipeline {
     /// Reads the default variables; absent or malformed ones are noted in `mistakes`.
     pub fn read(environment: &Environment, mistakes: &mut Mistakes) -> Option<Self> {
-        let raw: Raw = environment.read();
+        let raw: Raw = environment.read(mistakes);
         let mut number = |name: &'static str, value: Option<String>| {
             let value = value?;
             let number = value.parse::<u64>().ok();
@@ -81,6 +81,17 @@ impl Pipeline {
         let commit = text("BITBUCKET_COMMIT", raw.bitbucket_commit);
         let pipeline_uuid = text("BITBUCKET_PIPELINE_UUID", raw.bitbucket_pipeline_uuid);
         let step_uuid = text("BITBUCKET_STEP_UUID", raw.bitbucket_step_uuid);
+        for (name, slug) in [
+            ("BITBUCKET_WORKSPACE", &workspace),
+            ("BITBUCKET_REPO_SLUG", &repository),
+        ] {
+            if slug.as_deref().is_some_and(|slug| !is_slug(slug)) {
+                mistakes.add(name, "is not a slug", OUTSIDE);
+            }
+        }
+        if commit.as_deref().is_some_and(|commit| !is_hash(commit)) {
+            mistakes.add("BITBUCKET_COMMIT", "is not a full commit hash", OUTSIDE);
+        }
         Some(Self {
             workspace: workspace?,
             repository: repository?,
@@ -137,4 +148,15 @@ impl Pipeline {
         line.push_str(&format!(" · build {}", self.build_number));
         line
     }
+}
+
+/// What Bitbucket makes slugs of. `..` would lead to another resource of its API.
+fn is_slug(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && !text.trim_matches('.').is_empty()
+}
+
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

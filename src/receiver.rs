@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderName};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderName, WWW_AUTHENTICATE};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::console::Console;
@@ -62,6 +63,7 @@ impl From<NoAnswer> for TryError {
 pub(crate) struct AccessToken {
     pub(crate) secret: SecretString,
     expires_at: Instant,
+    used: bool,
 }
 
 impl AccessToken {
@@ -69,6 +71,7 @@ impl AccessToken {
         Self {
             secret,
             expires_at: Instant::now() + expires_in,
+            used: false,
         }
     }
 
@@ -125,7 +128,7 @@ impl Receiver {
     /// Adds what every request to the receiver carries: the trace, and a proof made for this one try.
     pub(crate) fn proved(
         &self,
-        request: Request,
+        request: &Request,
         access_token: Option<&SecretString>,
         content_digest: Option<&str>,
     ) -> Request {
@@ -140,72 +143,78 @@ impl Receiver {
             },
         );
         let traceparent = format!("00-{}-{}-01", self.trace_id, random::token::<8>());
-        request.header(TRACEPARENT, &traceparent).secret_header(DPOP, &proof)
+        let mut request = request
+            .clone()
+            .header(TRACEPARENT, &traceparent)
+            .secret_header(DPOP, &proof);
+        if let Some(token) = access_token {
+            request = request.secret_header(AUTHORIZATION, &format!("DPoP {}", token.expose_secret()));
+        }
+        request
     }
 
-    /// Sends, and sorts the answer: a success, something to try again, or a refusal.
-    pub(crate) async fn send(&mut self, request: &Request) -> Result<Answer, TryError> {
-        let answer = self.http.send(request).await?;
+    /// Proves and sends, and sorts the answer: a success, something to try again, or a refusal.
+    pub(crate) async fn send(
+        &mut self,
+        request: &Request,
+        access_token: Option<&SecretString>,
+        content_digest: Option<&str>,
+    ) -> Result<Answer, TryError> {
+        let mut answer = self
+            .http
+            .send(&self.proved(request, access_token, content_digest))
+            .await?;
+        // RFC 9449, section 8: any answer may bring the next nonce, and a challenge is met at once, with a new proof.
+        if self.learn_nonce(&answer) && asks_for_nonce(&answer) {
+            answer = self
+                .http
+                .send(&self.proved(request, access_token, content_digest))
+                .await?;
+            self.learn_nonce(&answer);
+        }
         self.compare_clocks(&answer);
         if answer.status.is_success() {
             return Ok(answer);
         }
         let refusal = Refusal::read(&answer);
-        if self.takes_nonce(&answer) {
-            return Err(TryError::Again {
-                what: "the receiver asks for a DPoP nonce".to_owned(),
-                again: Again::Now,
-                may_have_arrived: false,
-            });
-        }
-        match answer.status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {}
-            status if status.is_server_error() => {}
+        let again = match answer.status {
+            // Something on the way sent the request twice. A new proof gets the receipt that the first one made.
+            _ if refusal.code.as_deref() == Some("proof-replayed") => Again::Now,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+                retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After)
+            }
+            status if status.is_server_error() => {
+                retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After)
+            }
             _ => return Err(TryError::Refused(Box::new(refusal))),
-        }
-        // With a code it is the receiver itself, which says so before it does anything; without, it is something in between.
-        let may_have_arrived = refusal.code.is_none();
+        };
         Err(TryError::Again {
             what: format!("the answer was {} ({})", answer.status.as_u16(), refusal.summary()),
-            again: retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After),
-            may_have_arrived,
+            again,
+            // Whoever answered so, the receiver or something before it, may have done so after the event was taken.
+            may_have_arrived: true,
         })
     }
 
-    /// RFC 9449, sections 8 and 9: `error="use_dpop_nonce"`, in the body at the token endpoint and in the header elsewhere.
-    fn takes_nonce(&mut self, answer: &Answer) -> bool {
-        if !matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            return false;
-        }
+    /// Whether the answer brought a nonce that is new.
+    fn learn_nonce(&mut self, answer: &Answer) -> bool {
         let Some(nonce) = answer.headers.get(DPOP_NONCE).and_then(|value| value.to_str().ok()) else {
             return false;
         };
-        let in_header = answer
-            .headers
-            .get(reqwest::header::WWW_AUTHENTICATE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains("use_dpop_nonce"));
-        let in_body = serde_json::from_slice::<serde_json::Value>(&answer.body)
-            .is_ok_and(|body| body.get("error").and_then(serde_json::Value::as_str) == Some("use_dpop_nonce"));
-        if in_header || in_body {
-            self.nonce = Some(nonce.to_owned());
-        }
-        in_header || in_body
+        let is_new = self.nonce.as_deref() != Some(nonce);
+        self.nonce = Some(nonce.to_owned());
+        is_new
     }
 
     /// A clock that is off is the commonest cause of refused proofs, and invisible from either side alone.
     fn compare_clocks(&mut self, answer: &Answer) {
+        let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+        let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+            return;
+        };
         if std::mem::replace(&mut self.clock_compared, true) {
             return;
         }
-        let Some(theirs) = answer
-            .headers
-            .get(DATE)
-            .and_then(|date| date.to_str().ok())
-            .and_then(|date| httpdate::parse_http_date(date).ok())
-        else {
-            return;
-        };
         let ours = SystemTime::now();
         let (difference, direction) = match ours.duration_since(theirs) {
             Ok(ahead) => (ahead, "ahead of"),
@@ -219,7 +228,7 @@ impl Receiver {
         }
     }
 
-    pub(crate) fn alive_token(&self) -> Option<SecretString> {
+    fn alive_token(&self) -> Option<SecretString> {
         self.access_token
             .as_ref()
             .filter(|token| token.is_alive())
@@ -231,34 +240,30 @@ impl Receiver {
         self.access_token = Some(token);
     }
 
-    pub(crate) fn drop_token(&mut self) {
-        self.access_token = None;
-    }
-
-    /// An access token that lives, from before or exchanged now; and whether it is new.
-    pub(crate) async fn access_token(&mut self) -> Result<(SecretString, bool), TryError> {
-        if let Some(token) = self.alive_token() {
-            return Ok((token, false));
+    /// An access token that lives: from before, or exchanged now.
+    pub(crate) async fn access_token(&mut self) -> Result<SecretString, TryError> {
+        match self.alive_token() {
+            Some(token) => Ok(token),
+            None => crate::exchange::exchange(self).await.map_err(TryError::before_sending),
         }
-        Ok((crate::exchange::exchange(self).await?, true))
     }
 
     /// Sends a request with the access token. Where a receiver takes an older one no more, the next try gets a new one.
     pub(crate) async fn send_authorized(
         &mut self,
-        request: Request,
+        request: &Request,
         content_digest: Option<&str>,
     ) -> Result<Answer, TryError> {
-        let (token, is_new) = self.access_token().await.map_err(TryError::before_sending)?;
-        let request = self.proved(request, Some(&token), content_digest).secret_header(
-            reqwest::header::AUTHORIZATION,
-            &format!("DPoP {}", token.expose_secret()),
-        );
-        match self.send(&request).await {
+        let token = self.access_token().await?;
+        let was_good = self
+            .access_token
+            .as_mut()
+            .is_some_and(|token| std::mem::replace(&mut token.used, true));
+        match self.send(request, Some(&token), content_digest).await {
             Err(TryError::Refused(refusal))
-                if !is_new && matches!(refusal.code.as_deref(), Some("token-expired" | "token-invalid")) =>
+                if was_good && matches!(refusal.code.as_deref(), Some("token-expired" | "token-invalid")) =>
             {
-                self.drop_token();
+                self.access_token = None;
                 Err(TryError::Again {
                     what: format!("the access token is no longer good ({})", refusal.summary()),
                     again: Again::Now,
@@ -268,6 +273,17 @@ impl Receiver {
             other => other,
         }
     }
+}
+
+/// `error="use_dpop_nonce"`: in the body at a token endpoint, in `WWW-Authenticate` elsewhere.
+fn asks_for_nonce(answer: &Answer) -> bool {
+    let challenge = answer
+        .headers
+        .get(WWW_AUTHENTICATE)
+        .and_then(|value| value.to_str().ok());
+    let in_body = || serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["error"] == "use_dpop_nonce");
+    matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
+        && (challenge.is_some_and(|challenge| challenge.contains("use_dpop_nonce")) || in_body())
 }
 
 impl TryError {

@@ -3,6 +3,8 @@
 //! Bitbucket masks secured variables by exact match only, and the step token not at all. A receiver (or a proxy in between)
 //! may echo what it was sent, so masking is the last step before any byte is written anywhere.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
@@ -13,10 +15,13 @@ const SHORTEST_SECRET: usize = 6;
 /// The length from which text that starts like a JSON object in base64url is taken for (a piece of) a JWT.
 const SHORTEST_JWT: usize = 20;
 
+/// How often encodings may be stacked: percent-encoding inside JSON inside percent-encoding.
+const DEEPEST: usize = 3;
+
 /// Masks the secrets it was told of.
 #[derive(Default)]
 pub struct Redactor {
-    needles: Vec<Needle>,
+    needles: HashMap<char, Vec<Needle>>,
 }
 
 struct Needle {
@@ -24,8 +29,16 @@ struct Needle {
     ignore_case: bool,
 }
 
+/// A character of a text as it reads after decoding, and where in the text it stands.
+#[derive(Clone, Copy)]
+struct Seen {
+    c: char,
+    from: usize,
+    to: usize,
+}
+
 impl Redactor {
-    /// From now on, `secret` is masked: raw, base64, base64url, percent-encoded and in hex. A JWT is also masked part by part.
+    /// From now on, `secret` is masked: as it is, in base64, base64url and hex. A JWT is also masked part by part.
     pub fn hide(&mut self, secret: &str) {
         let parts = secret.split('.').collect::<Vec<_>>();
         if parts.len() == 3 && parts[0].starts_with("eyJ") {
@@ -43,7 +56,7 @@ impl Redactor {
         let bytes = secret.as_bytes();
         self.add(secret, false);
         self.add(&hex(bytes), true);
-        self.add(&percent_encode_everything(bytes), true);
+        // A space as `+`; all else of this encoding is decoded before the search.
         self.add(&form_urlencoded::byte_serialize(bytes).collect::<String>(), true);
         // Inside a longer text that was encoded whole, a secret starts at one of three positions of base64's groups.
         for before in 0..3 {
@@ -63,13 +76,15 @@ impl Redactor {
             .filter(|c| !c.is_whitespace())
             .map(|c| fold(c, ignore_case))
             .collect::<Vec<_>>();
-        if text.len() >= SHORTEST_SECRET
-            && !self
-                .needles
-                .iter()
-                .any(|n| n.text == text && n.ignore_case == ignore_case)
+        if text.len() < SHORTEST_SECRET {
+            return;
+        }
+        let same_start = self.needles.entry(text[0]).or_default();
+        if !same_start
+            .iter()
+            .any(|n| n.text == text && n.ignore_case == ignore_case)
         {
-            self.needles.push(Needle { text, ignore_case });
+            same_start.push(Needle { text, ignore_case });
         }
     }
 
@@ -80,26 +95,28 @@ impl Redactor {
             .chars()
             .map(|c| if c == '\n' || !acts_on_terminal(c) { c } else { ' ' })
             .collect::<Vec<_>>();
-        // Looked for without white space, so that a secret split over lines is found too.
-        let dense = printable
+        let mut masked = vec![false; printable.len()];
+        mask_jwts(&printable, &mut masked);
+        // Looked for without white space, so that a secret split over lines is found; then again as the text reads after
+        // undoing percent-encoding and the escapes of JSON and HTML, so that no form of a receiver's echo escapes.
+        let mut view = printable
             .iter()
             .enumerate()
             .filter(|(_, c)| !c.is_whitespace())
-            .map(|(at, c)| (at, *c))
+            .map(|(at, c)| Seen {
+                c: *c,
+                from: at,
+                to: at,
+            })
             .collect::<Vec<_>>();
-        let mut masked = vec![false; printable.len()];
-        for needle in &self.needles {
-            for window in dense.windows(needle.text.len()) {
-                if window
-                    .iter()
-                    .zip(&needle.text)
-                    .all(|((_, c), n)| fold(*c, needle.ignore_case) == *n)
-                {
-                    masked[window[0].0..=window[window.len() - 1].0].fill(true);
-                }
+        for _ in 0..DEEPEST {
+            self.mask(&view, &mut masked);
+            let decoded = decode(&view);
+            if decoded.len() == view.len() {
+                break;
             }
+            view = decoded;
         }
-        mask_jwts(&printable, &mut masked);
         let mut clean = String::with_capacity(text.len());
         for (at, c) in printable.iter().enumerate() {
             if !masked[at] {
@@ -111,6 +128,29 @@ impl Redactor {
         clean
     }
 
+    fn mask(&self, view: &[Seen], masked: &mut [bool]) {
+        for at in 0..view.len() {
+            let first = view[at].c;
+            for start in [first, first.to_ascii_lowercase()]
+                .into_iter()
+                .take(if first.is_ascii_uppercase() { 2 } else { 1 })
+            {
+                for needle in self.needles.get(&start).into_iter().flatten() {
+                    let Some(window) = view.get(at..at + needle.text.len()) else {
+                        continue;
+                    };
+                    let found = window
+                        .iter()
+                        .zip(&needle.text)
+                        .all(|(seen, n)| fold(seen.c, needle.ignore_case) == *n);
+                    if found {
+                        masked[window[0].from..=window[window.len() - 1].to].fill(true);
+                    }
+                }
+            }
+        }
+    }
+
     /// As [`Self::clean`], on one line and of at most `length` characters. Masked first, then cut: a cut secret would not be found.
     #[must_use]
     pub fn clean_line(&self, text: &str, length: usize) -> String {
@@ -119,6 +159,56 @@ impl Redactor {
             return line;
         }
         line.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+    }
+}
+
+/// Undoes one layer of `%2F`, `\\/`, `\\u002f`, `&#47;`, `&#x2f;` and `&amp;`, and leaves out what they make of white space.
+fn decode(view: &[Seen]) -> Vec<Seen> {
+    let mut decoded = Vec::with_capacity(view.len());
+    let mut at = 0;
+    while at < view.len() {
+        let rest = &view[at..];
+        let (c, length) = decode_first(rest).unwrap_or((rest[0].c, 1));
+        if !c.is_whitespace() {
+            decoded.push(Seen {
+                c,
+                from: rest[0].from,
+                to: rest[length - 1].to,
+            });
+        }
+        at += length;
+    }
+    decoded
+}
+
+fn decode_first(rest: &[Seen]) -> Option<(char, usize)> {
+    let at = |index: usize| rest.get(index).map(|seen| seen.c);
+    let number = |from: usize, to: usize, radix: u32| {
+        let digits = rest.get(from..to)?.iter().map(|seen| seen.c).collect::<String>();
+        // Bytes of UTF-8 come out as other characters than they are, but secrets are ASCII.
+        u32::from_str_radix(&digits, radix).ok().and_then(char::from_u32)
+    };
+    match (at(0)?, at(1)?) {
+        ('%', _) => Some((number(1, 3, 16)?, 3)),
+        ('\\', 'u') => Some((number(2, 6, 16)?, 6)),
+        ('\\', 'n' | 'r' | 't' | 'b' | 'f') => Some((' ', 2)),
+        ('\\', c) => Some((c, 2)),
+        ('&', _) => {
+            let end = rest.iter().take(10).position(|seen| seen.c == ';')?;
+            let name = rest[1..end].iter().map(|seen| seen.c).collect::<String>();
+            let c = match name.as_str() {
+                "amp" => '&',
+                "lt" => '<',
+                "gt" => '>',
+                "quot" => '"',
+                "apos" => '\'',
+                _ if name.starts_with("#x") || name.starts_with("#X") => number(3, end, 16)?,
+                _ if name.starts_with('#') => number(2, end, 10)?,
+                _ => return None,
+            };
+            Some((c, end + 1))
+        }
+        _ => None,
     }
 }
 
@@ -147,14 +237,6 @@ fn acts_on_terminal(c: char) -> bool {
 
 fn fold(c: char, ignore_case: bool) -> char {
     if ignore_case { c.to_ascii_lowercase() } else { c }
-}
-
-fn percent_encode_everything(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "%{byte:02x}");
-        text
-    })
 }
 
 /// Lower-case hex.
@@ -204,14 +286,38 @@ mod tests {
         assert_eq!(clean, "see *** the…");
     }
 
+    /// The forms a secret came back in when it was tried: each had leaked once.
+    #[test]
+    fn secret_is_found_in_every_encoding_an_echo_uses() {
+        let secret = "whsec_+7//v0A=bC9/d+eF";
+        let halves = (&secret[..9], &secret[9..]);
+        for echo in [
+            "whsec_%2B7//v0A%3DbC9/d%2BeF".to_owned(),
+            "whsec_%2b7%2f%2fv0A%3dbC9%2fd%2beF".to_owned(),
+            "whsec_%252B7%252F%252Fv0A%253DbC9%252Fd%252BeF".to_owned(),
+            r"whsec_+7\/\/v0A=bC9\/d+eF".to_owned(),
+            r"whsec_\u002b7\u002F/v0A\u003dbC9/d+eF".to_owned(),
+            "whsec_+7//v0A&#61;bC9&#x2f;d+eF".to_owned(),
+            format!(r#"{{"detail": "{}\n{}"}}"#, halves.0, halves.1),
+            format!(r#"{{"detail": "{}\r\n\t{}"}}"#, halves.0, halves.1),
+            format!("{}\r\n {}", halves.0, halves.1),
+        ] {
+            let clean = redactor(secret).clean(&echo);
+            assert!(
+                clean.contains(MASK) && !clean.contains("v0A") && !clean.contains("eF"),
+                "{echo} became {clean}"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn no_form_of_a_secret_survives(secret in "[!-~]{12,60}", before in "[ -~]{0,9}", after in "[ -~]{0,9}", split in 1usize..11) {
             let redactor = redactor(&secret);
             let whole = format!("{before}{secret}{after}");
-            let percent = form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>();
+            let form_encoded = form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>();
             let broken = format!("{}\n  {}", &secret[..split], &secret[split..]);
-            for form in [secret.clone(), percent, hex(secret.as_bytes()), hex(secret.as_bytes()).to_uppercase(), broken.clone()] {
+            for form in [secret.clone(), form_encoded, hex(secret.as_bytes()), hex(secret.as_bytes()).to_uppercase(), broken.clone()] {
                 let clean = redactor.clean(&format!("[{before}] {form} [{after}]"));
                 prop_assert!(!clean.contains(&form), "{clean}");
             }

@@ -42,6 +42,8 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// What was checked.
     pub trace: Vec<Check>,
+    /// How many rows more there were than are kept.
+    pub more: usize,
     /// W3C trace id.
     pub trace_id: Option<String>,
     /// The audit record of the refusal.
@@ -69,6 +71,10 @@ impl Refusal {
                 .or_else(|| text("error_description"))
                 .or_else(|| text("title"))
                 .or_else(|| text("error")),
+            more: body
+                .get("trace")
+                .and_then(Value::as_array)
+                .map_or(0, |rows| rows.len().saturating_sub(MOST_ROWS)),
             trace: body
                 .get("trace")
                 .and_then(Value::as_array)
@@ -117,10 +123,20 @@ impl Refusal {
 
     /// Prints the refusal, its table and what to do.
     pub fn print(&self, console: &Console, receiver: &ReceiverUrl) {
+        let by = if self.code.is_some() {
+            "by the receiver"
+        } else {
+            "by something that is no receiver"
+        };
         console.fail(&format!(
-            "refused by the receiver: {}",
+            "refused {by}: {}",
             console.clean_line(&self.summary(), LONGEST_TEXT)
         ));
+        self.explain(console, receiver);
+    }
+
+    /// Prints the table and what to do.
+    pub fn explain(&self, console: &Console, receiver: &ReceiverUrl) {
         for line in self.table(console) {
             console.plain(&line);
         }
@@ -179,6 +195,12 @@ impl Refusal {
             }
             lines.push(line(row));
         }
+        if self.more > 0 {
+            lines.push(format!(
+                "… and {} rows more; the receiver's policy file has all grants",
+                self.more
+            ));
+        }
         lines
     }
 
@@ -212,6 +234,7 @@ impl Refusal {
             "signature-invalid" => "give the receiver's current secret as SIGNING_SECRET",
             "payload-too-large" => "send less as CUSTOM_DATA: the event may have 256 KiB",
             "event-not-handled" => "register a handler for this event in the app (`@handoff.on(…)`), or change EVENT",
+            "event-malformed" | "token-request-malformed" => "the receiver is of another version than this pipe, or something on the way changed the request: compare both versions, and run with DEBUG: 'true'",
             "event-conflict" => "another event had this id: run the step again",
             "proof-invalid" | "proof-missing" | "proof-replayed" | "key-mismatch" | "token-missing" | "token-invalid" | "digest-mismatch" => {
                 "a proxy on the way may change the request, or the clocks differ: compare RECEIVER_URL with the receiver's `url=`, and run with DEBUG: 'true'"

@@ -7,16 +7,17 @@ use crate::bitbucket::credentials::Credentials;
 use crate::bitbucket::{ReportError, insights, stable_key, status};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::http::{Http, Options};
+use crate::http::{Http, Options, Route};
 use crate::pipeline::Pipeline;
 use crate::receipt::{Anchor, Receipt, State};
 use crate::variables::{ReportMode, Settings};
+use tokio::time::timeout;
 
-/// How long the first status may be tried: the last one waits for it, or it could overtake.
-const BEGIN_BUDGET: Duration = Duration::from_secs(5);
-const END_BUDGET: Duration = Duration::from_mins(1);
+/// The first status is a courtesy: nobody waits for it longer than this.
+const BEGIN_LIMIT: Duration = Duration::from_secs(5);
+const END_LIMIT: Duration = Duration::from_secs(45);
 /// How long Pipelines lets a stopped step live is not known.
-const STOP_BUDGET: Duration = Duration::from_secs(3);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(4);
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,57 +55,50 @@ pub struct Outcome {
 impl Outcome {
     /// From a final receipt.
     #[must_use]
-    pub fn of_receipt(receipt: &Receipt, tries: u32) -> Self {
-        let (verdict, word) = match receipt.state {
-            State::Succeeded => (Verdict::Succeeded, "succeeded"),
-            State::Interrupted => (Verdict::Failed, "interrupted"),
-            State::Failed | State::Running => (Verdict::Failed, "failed"),
-        };
-        let headline = match (receipt.state, &receipt.detail) {
-            (State::Succeeded, _) => "The handler succeeded".to_owned(),
-            (_, Some(detail)) => format!(
-                "The handler {}: {detail}",
-                if word == "interrupted" { "was interrupted" } else { word }
+    pub fn of_receipt(receipt: &Receipt) -> Self {
+        let detail = receipt
+            .detail
+            .as_deref()
+            .map(|detail| format!(": {detail}"))
+            .unwrap_or_default();
+        let (verdict, word, headline) = match receipt.state {
+            State::Succeeded => (Verdict::Succeeded, "succeeded", "The handler succeeded".to_owned()),
+            State::Interrupted => (
+                Verdict::Failed,
+                "interrupted",
+                format!("The handler was interrupted{detail}"),
             ),
-            (State::Interrupted, None) => "The handler was interrupted".to_owned(),
-            (_, None) => "The handler failed".to_owned(),
+            State::Failed | State::Running => (Verdict::Failed, "failed", format!("The handler failed{detail}")),
         };
         Self {
-            verdict,
-            word: word.to_owned(),
-            headline,
             grant: receipt.grant().map(str::to_owned),
-            event_id: receipt.id.clone(),
             audit: receipt.audit.clone(),
             trace_id: receipt.trace_id.clone(),
-            tries,
-            elapsed: Duration::ZERO,
+            ..Self::plain(verdict, word, headline, &receipt.id)
         }
     }
 
     /// From a run that failed.
     #[must_use]
     pub fn of_failure(failure: &Failure, event_id: &str) -> Self {
-        let mut outcome = Self::plain(Verdict::Failed, "", String::new(), event_id);
-        match failure {
-            Failure::Refused(refusal) => {
-                "refused".clone_into(&mut outcome.word);
-                outcome.headline = format!("Refused: {}", refusal.short());
-                outcome.audit.clone_from(&refusal.audit);
-                outcome.trace_id.clone_from(&refusal.trace_id);
-            }
-            Failure::NotDelivered(not) => {
-                outcome.tries = not.tries;
-                let (word, lead) = if not.outcome_unknown {
-                    ("outcome unknown", "Sent, but its outcome is not known")
-                } else {
-                    ("not delivered", "Not delivered")
-                };
-                word.clone_into(&mut outcome.word);
-                outcome.headline = format!("{lead}: {}", not.what);
-            }
+        let (word, headline, refusal) = match failure {
+            Failure::Refused(refusal) => ("refused", format!("Refused: {}", refusal.short()), Some(refusal)),
+            Failure::NotDelivered(not) if not.outcome_unknown => (
+                "outcome unknown",
+                format!("Sent, but its outcome is not known: {}", not.what),
+                not.refusal.as_ref(),
+            ),
+            Failure::NotDelivered(not) => (
+                "not delivered",
+                format!("Not delivered: {}", not.what),
+                not.refusal.as_ref(),
+            ),
+        };
+        Self {
+            audit: refusal.and_then(|refusal| refusal.audit.clone()),
+            trace_id: refusal.and_then(|refusal| refusal.trace_id.clone()),
+            ..Self::plain(Verdict::Failed, word, headline, event_id)
         }
-        outcome
     }
 
     /// Without any answer of the receiver's.
@@ -178,7 +172,10 @@ impl Reporter {
         let options = Options {
             timeout: settings.timeout,
             ca_certificates: settings.ca_certificates.clone(),
-            proxy: matches!(way, Way::Insights).then(|| settings.report.endpoints.proxy.clone()),
+            route: match way {
+                Way::Insights => Route::Proxy(settings.report.endpoints.proxy.clone()),
+                Way::Status | Way::None => Route::to(&settings.report.endpoints.api),
+            },
         };
         let http = Http::new(&options, console.clone())?;
         let key = settings
@@ -214,13 +211,22 @@ impl Reporter {
     }
 
     /// Shows that the handoff is under way. A failure here says nothing that the end would not say again.
-    pub async fn begin(&self) {
-        if let Way::Status = self.way
-            && let Err(error) = status::begin(&self.http, &self.reporting, BEGIN_BUDGET).await
-        {
-            self.reporting
-                .console
-                .debug(&format!("INPROGRESS was not set: {error}"));
+    /// False where the status may still be on its way, and so overtake the last one.
+    pub async fn begin(&self) -> bool {
+        let Way::Status = self.way else {
+            return true;
+        };
+        let console = &self.reporting.console;
+        match timeout(BEGIN_LIMIT, status::begin(&self.http, &self.reporting, BEGIN_LIMIT)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                console.debug(&format!("INPROGRESS was not set: {error}"));
+                !error.may_have_arrived
+            }
+            Err(_) => {
+                console.debug("INPROGRESS was not set: no answer in time");
+                false
+            }
         }
     }
 
@@ -239,44 +245,36 @@ impl Reporter {
 
     async fn end_through(&self, http: &Http, outcome: &Outcome) -> bool {
         let console = &self.reporting.console;
-        let budget = if outcome.verdict == Verdict::Stopped {
-            STOP_BUDGET
+        let limit = if outcome.verdict == Verdict::Stopped {
+            STOP_LIMIT
         } else {
-            END_BUDGET
+            END_LIMIT
         };
-        let told: Result<String, ReportError> = match self.way {
+        let told = match self.way {
             Way::None => return true,
-            Way::Status => status::end(http, &self.reporting, outcome, budget).await.map(|()| {
-                format!(
-                    "{} on {}, key {}",
-                    status::state(outcome.verdict),
-                    self.reporting.pipeline.short_commit(),
-                    self.reporting.key
-                )
-            }),
-            Way::Insights => insights::end(http, &self.reporting, outcome, budget).await.map(|()| {
-                format!(
-                    "report {} on {}",
-                    self.reporting.key,
-                    self.reporting.pipeline.short_commit()
-                )
-            }),
+            Way::Status => timeout(limit, status::end(http, &self.reporting, outcome, limit)).await,
+            Way::Insights => timeout(limit, insights::end(http, &self.reporting, outcome, limit)).await,
         };
-        match told {
-            Ok(text) => {
-                console.done("status", &text);
-                true
+        let (key, commit) = (&self.reporting.key, self.reporting.pipeline.short_commit());
+        let error = match told {
+            Ok(Ok(())) => {
+                let line = match self.way {
+                    Way::Insights => format!("report {key} on {commit}"),
+                    Way::Status | Way::None => format!("{} on {commit}, key {key}", status::state(outcome.verdict)),
+                };
+                console.done("status", &line);
+                return true;
             }
-            Err(error) => {
-                let text = format!("the commit was not told: {error}");
-                if self.must {
-                    console.fail(&text);
-                } else {
-                    console.warn(&text);
-                }
-                console.plain(&error.advice);
-                !self.must
-            }
+            Ok(Err(error)) => error,
+            Err(_) => ReportError::silence(limit),
+        };
+        let line = console.clean_line(&format!("the commit was not told: {error}"), 1000);
+        if self.must {
+            console.fail(&line);
+        } else {
+            console.warn(&line);
         }
+        console.plain(&error.advice);
+        !self.must
     }
 }

@@ -55,7 +55,8 @@ impl Retry {
             }
             Again::Now | Again::Later => self.jitter(),
             // Some of our own on top, so that many pipes told the same second do not come back in it together.
-            Again::After(wait) => wait + self.jitter().min(wait / 4 + Duration::from_millis(100)),
+            // A receiver that says 0 each time must not make the pipe spin either.
+            Again::After(wait) => wait + self.jitter().min(wait / 4 + FIRST_WAIT),
         };
         if Instant::now() + wait >= self.deadline {
             return None;

@@ -1,45 +1,45 @@
 //! The flow, in the order a reader of the log sees it.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::console::Console;
-use crate::delivery::{Delivered, Patience, deliver, event_request};
+use crate::delivery::{Delivery, Patience, deliver, event_request};
 use crate::dry_run;
 use crate::environment::Environment;
 use crate::event::Event;
 use crate::failure::{Exit, Failure};
-use crate::http::{Http, Options};
+use crate::http::{Http, Options, Route};
 use crate::last_words;
 use crate::random;
 use crate::receipt::{Receipt, State};
 use crate::receiver::Receiver;
 use crate::receiver_url::ReceiverUrl;
-use crate::report::{Outcome, Reporter, Verdict};
+use crate::report::{Outcome, Reporter, STOP_LIMIT, Verdict};
 use crate::step_key::{Origin, StepKey};
 use crate::step_token::{self, IdentityError, UnverifiedClaims, in_words};
 use crate::stop::Stop;
-use crate::variables::{Settings, debug_wanted};
+use crate::variables::Settings;
 
-/// How long a stopped run waits for its first status, which must not overtake the last one.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+/// After this, a status that may still have been on its way has arrived or never will.
+pub(crate) const OVERTAKING: Duration = Duration::from_secs(2);
 
-/// How the delivery ended.
+/// How the run ended.
 enum End {
-    Delivered(Delivered),
-    Failed(Failure),
+    Delivery(Delivery),
     Stopped(&'static str),
 }
 
 /// Runs the pipe.
 pub async fn run(environment: &Environment) -> Exit {
     let started = Instant::now();
-    let console = Arc::new(Console::new(debug_wanted(environment)));
+    let console = Arc::new(Console::new(environment.is_on("DEBUG")));
     let mut settings = match Settings::read(environment) {
         Ok(settings) => settings,
         Err(mistakes) => {
@@ -83,11 +83,11 @@ pub async fn run(environment: &Environment) -> Exit {
         &Options {
             timeout: settings.timeout,
             ca_certificates: settings.ca_certificates.clone(),
-            proxy: None,
+            route: Route::to(settings.receiver.as_str()),
         },
         console.clone(),
     );
-    let (http, reporter, stop) = match (http, reporter.transpose(), Stop::install()) {
+    let (http, reporter, mut stop) = match (http, reporter.transpose(), Stop::install()) {
         (Ok(http), Ok(reporter), Ok(stop)) => (http, reporter, stop),
         (Err(error), ..) | (_, Err(error), _) => {
             console.fail(&error);
@@ -98,7 +98,7 @@ pub async fn run(environment: &Environment) -> Exit {
             return Exit::Internal;
         }
     };
-    let receiver = Receiver::new(
+    let mut receiver = Receiver::new(
         http,
         settings.receiver.clone(),
         step_token,
@@ -110,20 +110,32 @@ pub async fn run(environment: &Environment) -> Exit {
         print_request(&receiver, &event, &settings, &console);
         return Exit::Done;
     };
+    forget_receipt(&settings, &console);
 
     let reporter = Arc::new(reporter);
     last_words::tell_on_panic(reporter.clone(), event.id.clone());
-    let end = hand_over(receiver, &event, &settings, &reporter, stop).await;
+    // Beside the exchange, not before it.
+    let first_status = tokio::spawn({
+        let reporter = reporter.clone();
+        async move { reporter.begin().await }
+    });
+    let end = hand_over(&mut receiver, &event, &settings, &mut stop).await;
     let mut outcome = tell(&end, &event.id, &settings.receiver, &console, started.elapsed());
     outcome.elapsed = started.elapsed();
-    let told = reporter.end(&outcome).await;
+    let told = report(&reporter, &outcome, first_status, &mut stop).await;
     let kept = keep_receipt(&end, &settings, &console);
+    exit(&end, told && kept)
+}
+
+fn exit(end: &End, told: bool) -> Exit {
     match end {
-        End::Delivered(Delivered { receipt, .. }) if receipt.state != State::Succeeded => Exit::HandlerFailed,
-        End::Delivered(_) if told && kept => Exit::Done,
-        End::Delivered(_) => Exit::NotReported,
-        End::Failed(failure) => failure.exit(),
         End::Stopped(_) => Exit::Stopped,
+        End::Delivery(Delivery { outcome, .. }) => match outcome {
+            Err(failure) => failure.exit(),
+            Ok(receipt) if receipt.state != State::Succeeded => Exit::HandlerFailed,
+            Ok(_) if told => Exit::Done,
+            Ok(_) => Exit::NotReported,
+        },
     }
 }
 
@@ -157,74 +169,73 @@ fn print_request(receiver: &Receiver, event: &Event, settings: &Settings, consol
         "DRY_RUN: nothing is sent; the exchange would give the access token, and this is the request that would follow",
     );
     let (request, digest) = event_request(settings.receiver.events(), event, &settings.signing_secrets);
-    let request = receiver.proved(request, Some(&SecretString::default()), Some(&digest));
+    let request = receiver.proved(&request, Some(&SecretString::default()), Some(&digest));
     console.print(&dry_run::curl(&request));
 }
 
-/// Delivers, beside the first status, until the end or a signal.
-async fn hand_over(
-    mut receiver: Receiver,
-    event: &Event,
-    settings: &Settings,
-    reporter: &Arc<Reporter>,
-    mut stop: Stop,
-) -> End {
-    let first_status = tokio::spawn({
-        let reporter = reporter.clone();
-        async move { reporter.begin().await }
-    });
+/// Delivers, until the end or a signal.
+async fn hand_over(receiver: &mut Receiver, event: &Event, settings: &Settings, stop: &mut Stop) -> End {
     let patience = Patience {
         retry_budget: settings.retry_budget,
         wait_timeout: settings.wait_timeout,
     };
-    let end = tokio::select! {
-        delivered = deliver(&mut receiver, event, &settings.signing_secrets, patience) => match delivered {
-            Ok(delivered) => End::Delivered(delivered),
-            Err(failure) => End::Failed(failure),
-        },
+    tokio::select! {
+        delivery = deliver(receiver, event, &settings.signing_secrets, patience) => End::Delivery(delivery),
         signal = stop.wait() => End::Stopped(signal),
-    };
-    finish_first_status(first_status, &end).await;
-    end
+    }
 }
 
-async fn finish_first_status(mut first_status: JoinHandle<()>, end: &End) {
-    if let End::Stopped(_) = end {
-        if timeout(STOP_GRACE, &mut first_status).await.is_err() {
-            first_status.abort();
-        }
+/// Tells the commit the outcome, last: a first status that is still on its way must not arrive after it and stand for ever.
+async fn report(reporter: &Reporter, outcome: &Outcome, mut first_status: JoinHandle<bool>, stop: &mut Stop) -> bool {
+    let settled = if outcome.verdict == Verdict::Stopped {
+        // There is no time to wait.
+        first_status.is_finished() && first_status.await.unwrap_or(false)
     } else {
-        let _ = first_status.await;
+        tokio::select! {
+            settled = &mut first_status => settled.unwrap_or(false),
+            _ = stop.wait() => false,
+        }
+    };
+    let mut told = tokio::select! {
+        told = reporter.end(outcome) => told,
+        // The outcome stands; there is just less time to tell it.
+        _ = stop.wait() => timeout(STOP_LIMIT, reporter.end(outcome)).await.unwrap_or(false),
+    };
+    if !settled {
+        sleep(OVERTAKING).await;
+        told |= timeout(STOP_LIMIT, reporter.end(outcome)).await.unwrap_or(false);
     }
+    told
 }
 
 /// Prints the end and returns what the commit is told.
 fn tell(end: &End, event_id: &str, receiver: &ReceiverUrl, console: &Console, elapsed: Duration) -> Outcome {
     match end {
-        End::Delivered(Delivered { receipt, tries }) => {
-            tell_receipt(receipt, *tries, console, elapsed);
-            Outcome::of_receipt(receipt, *tries)
-        }
-        End::Failed(failure) => {
-            tell_failure(failure, event_id, receiver, console);
-            Outcome::of_failure(failure, event_id)
+        End::Delivery(Delivery { outcome, tries }) => {
+            let told = match outcome {
+                Ok(receipt) => {
+                    tell_receipt(receipt, *tries, console, elapsed);
+                    Outcome::of_receipt(receipt)
+                }
+                Err(failure) => {
+                    tell_failure(failure, event_id, receiver, console);
+                    Outcome::of_failure(failure, event_id)
+                }
+            };
+            Outcome { tries: *tries, ..told }
         }
         End::Stopped(signal) => {
+            let headline = format!("Stopped by {signal}; the receiver may have got the event");
             console.fail(&format!(
                 "stopped by {signal}; the receiver may have got the event {event_id}"
             ));
-            Outcome::plain(
-                Verdict::Stopped,
-                "stopped",
-                format!("Stopped by {signal}; the receiver may have got the event"),
-                event_id,
-            )
+            Outcome::plain(Verdict::Stopped, "stopped", headline, event_id)
         }
     }
 }
 
 fn tell_receipt(receipt: &Receipt, tries: u32, console: &Console, elapsed: Duration) {
-    let mut line = format!("{} · {}", receipt.id, Outcome::of_receipt(receipt, tries).word);
+    let mut line = format!("{} · {}", receipt.id, Outcome::of_receipt(receipt).word);
     if let Some(grant) = receipt.grant() {
         line.push_str(&format!(" · grant `{grant}`"));
     }
@@ -237,7 +248,7 @@ fn tell_receipt(receipt: &Receipt, tries: u32, console: &Console, elapsed: Durat
         console.done("event", &line);
     } else {
         console.fail(&format!("{:<9} {line}", "event"));
-        console.plain(&console.clean_line(&Outcome::of_receipt(receipt, tries).headline, 1000));
+        console.plain(&console.clean_line(&Outcome::of_receipt(receipt).headline, 1000));
     }
     if !receipt.result.is_null() {
         console.info(&console.clean_line(&format!("result {}", receipt.result), 500));
@@ -267,13 +278,35 @@ fn tell_failure(failure: &Failure, event_id: &str, receiver: &ReceiverUrl, conso
             if let Some(advice) = &not.advice {
                 console.plain(advice);
             }
+            if let Some(refusal) = &not.refusal {
+                refusal.explain(console, receiver);
+            }
         }
+    }
+}
+
+/// A receipt of an earlier run must not be taken for this one's.
+fn forget_receipt(settings: &Settings, console: &Console) {
+    if let Some(path) = &settings.receipt_file
+        && let Err(error) = std::fs::remove_file(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        console.warn(&format!(
+            "RECEIPT_FILE {} is of an earlier run and cannot be removed: {error}",
+            path.display()
+        ));
     }
 }
 
 /// Writes the receipt for the steps after. False where that was wanted and failed.
 fn keep_receipt(end: &End, settings: &Settings, console: &Console) -> bool {
-    let (End::Delivered(Delivered { receipt, .. }), Some(path)) = (end, &settings.receipt_file) else {
+    let (
+        End::Delivery(Delivery {
+            outcome: Ok(receipt), ..
+        }),
+        Some(path),
+    ) = (end, &settings.receipt_file)
+    else {
         return true;
     };
     let json = serde_json::to_string_pretty(receipt).unwrap_or_default();

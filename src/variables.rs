@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bitbucket::credentials::Credentials;
@@ -17,7 +17,7 @@ use crate::receiver_url::ReceiverUrl;
 use crate::signature::SigningSecret;
 
 /// The variables of pipe.yml, and three for tests, as they arrive.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Raw {
     receiver_url: Option<String>,
     event: Option<String>,
@@ -131,24 +131,15 @@ pub struct Settings {
     pub secrets: Vec<SecretString>,
 }
 
-/// Whether `DEBUG` is on; needed before the rest is known to be right.
-#[must_use]
-pub fn debug_wanted(environment: &Environment) -> bool {
-    environment
-        .read::<Raw>()
-        .debug
-        .is_some_and(|text| text.eq_ignore_ascii_case("true"))
-}
-
 impl Settings {
     /// Checks all variables.
     ///
     /// # Errors
     /// Every mistake in every variable.
     pub fn read(environment: &Environment) -> Result<Self, Vec<Mistake>> {
-        let mut raw: Raw = environment.read();
         let mut mistakes = Mistakes::default();
         let wrong = &mut mistakes;
+        let mut raw: Raw = environment.read(wrong);
 
         let mut secrets = Vec::new();
         let report = ReportSettings::read(&mut raw, wrong, &mut secrets);
@@ -205,6 +196,7 @@ impl ReportSettings {
     fn read(raw: &mut Raw, wrong: &mut Mistakes, secrets: &mut Vec<SecretString>) -> Self {
         let mode = checks::report(raw.report.as_deref(), wrong);
         checks::at_most("STATUS_KEY", raw.status_key.as_deref(), 40, wrong);
+        checks::no_path("STATUS_KEY", raw.status_key.as_deref(), wrong);
         checks::at_most("STATUS_NAME", raw.status_name.as_deref(), 255, wrong);
         let mut secret = |text: Option<String>| text.map(|text| checks::secret(text, secrets));
         let api_token = (

@@ -129,7 +129,10 @@ fn every_mistake_is_reported_at_once() {
     let Err(mistakes) = Settings::read(&environment(&wrong)) else {
         panic!("accepted")
     };
-    let mut got = mistakes.iter().map(|mistake| mistake.variable).collect::<Vec<_>>();
+    let mut got = mistakes
+        .iter()
+        .map(|mistake| mistake.variable.as_str())
+        .collect::<Vec<_>>();
     got.sort_unstable();
     assert_eq!(got, expected);
     assert!(

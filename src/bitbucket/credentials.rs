@@ -11,7 +11,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::bitbucket::{ReportError, send};
+use crate::bitbucket::{INCIDENT, ReportError, send};
+use crate::console::Console;
 use crate::environment::Mistakes;
 use crate::http::{Http, Request};
 
@@ -119,7 +120,7 @@ impl Credentials {
         http: &Http,
         oauth_url: &str,
         budget: Duration,
-        hide: &(dyn Fn(&SecretString) + Sync),
+        console: &Console,
     ) -> Result<Request, ReportError> {
         let value = match self {
             Self::ApiToken { email, token } => basic(email, token),
@@ -131,7 +132,7 @@ impl Credentials {
                     .map(|(token, _)| token.clone());
                 let token = match alive {
                     Some(token) => token,
-                    None => fetch(id, secret, fetched, http, oauth_url, budget, hide).await?,
+                    None => fetch(id, secret, fetched, http, oauth_url, budget, console).await?,
                 };
                 format!("Bearer {}", token.expose_secret())
             }
@@ -148,28 +149,34 @@ async fn fetch(
     http: &Http,
     oauth_url: &str,
     budget: Duration,
-    hide: &(dyn Fn(&SecretString) + Sync),
+    console: &Console,
 ) -> Result<SecretString, ReportError> {
     let request = Request::new(Method::POST, oauth_url)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .with_secret_answer()
         .secret_header(AUTHORIZATION, &basic(id, secret))
         .body(b"grant_type=client_credentials".to_vec());
-    let answer = send(http, &request, budget).await.map_err(|error| ReportError {
-        what: format!("no access token for BITBUCKET_CLIENT_ID: {}", error.what),
-        advice: "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the scope `repository`".to_owned(),
-    })?;
+    let answer = send(http, console, &request, budget, None)
+        .await
+        .map_err(|error| ReportError {
+            what: format!("no access token for BITBUCKET_CLIENT_ID: {error}"),
+            advice:
+                "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the \
+                 scope `repository`"
+                    .to_owned(),
+            may_have_arrived: false,
+        })?;
     let Ok(Fetched {
         access_token,
         expires_in,
     }) = serde_json::from_slice(&answer.body)
     else {
-        return Err(ReportError {
-            what: "Bitbucket's answer for BITBUCKET_CLIENT_ID is not an access token".to_owned(),
-            advice: "Run the step again, or see whether Bitbucket has an incident".to_owned(),
-        });
+        return Err(ReportError::new(
+            "Bitbucket's answer for BITBUCKET_CLIENT_ID is not an access token",
+            INCIDENT,
+        ));
     };
-    hide(&access_token);
+    console.hide(&access_token);
     let until = Instant::now() + Duration::from_secs(expires_in.min(24 * 3600));
     *lock(fetched) = Some((access_token.clone(), until));
     Ok(access_token)

@@ -13,6 +13,8 @@ use crate::report::{Outcome, Reporting, Verdict};
 
 /// The proxy expects plain HTTP and adds TLS and the credential itself.
 const API_BEHIND_PROXY: &str = "http://api.bitbucket.org";
+/// Where no connection comes about, none will.
+const NO_PROXY: &str = "The proxy of Pipelines is not there: outside of Pipelines, set REPORT: none, or give a credential for a build status";
 const LONGEST_TITLE: usize = 255;
 const LONGEST_DETAILS: usize = 1000;
 const LONGEST_TEXT: usize = 255;
@@ -36,7 +38,9 @@ pub(crate) async fn end(
     let request = Request::new(Method::PUT, url)
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&report).unwrap_or_default());
-    send(http, &request, budget).await.map(|_| ())
+    send(http, &reporting.console, &request, budget, Some(NO_PROXY))
+        .await
+        .map(|_| ())
 }
 
 fn report(reporting: &Reporting, outcome: &Outcome) -> Value {

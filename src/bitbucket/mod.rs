@@ -11,6 +11,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::console::Console;
 use crate::http::{Answer, Http, Request};
 use crate::redaction::hex;
 use crate::retry::{Again, Retry, retry_after};
@@ -27,7 +28,33 @@ pub struct ReportError {
     pub what: String,
     /// What to do.
     pub advice: String,
+    /// Whether Bitbucket may have taken the request all the same.
+    pub may_have_arrived: bool,
 }
+
+impl ReportError {
+    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            advice: advice.into(),
+            may_have_arrived: false,
+        }
+    }
+
+    /// No answer within the limit.
+    pub(crate) fn silence(limit: Duration) -> Self {
+        Self {
+            may_have_arrived: true,
+            ..Self::new(
+                format!("Bitbucket did not answer within {} s", limit.as_secs()),
+                INCIDENT,
+            )
+        }
+    }
+}
+
+/// The step is not to be run again for this: that would hand over again.
+const INCIDENT: &str = "Set the status by hand where a merge waits for it, and see whether Bitbucket has an incident";
 
 /// The path of a commit's resource: names go through percent-encoding, so that none of them can lead to another resource.
 fn commit_url(api: &str, workspace: &str, repository: &str, commit: &str, rest: &[&str]) -> String {
@@ -68,31 +95,42 @@ pub fn stable_key(service: &str, environment: Option<&str>) -> String {
     format!("{kept}-{hash}")
 }
 
-/// Sends until it is taken, refused, or the budget is used up.
-async fn send(http: &Http, request: &Request, budget: Duration) -> Result<Answer, ReportError> {
+/// Sends until it is taken, refused, or the budget is used up. `unreachable` is the advice where no connection is final.
+async fn send(
+    http: &Http,
+    console: &Console,
+    request: &Request,
+    budget: Duration,
+    unreachable: Option<&str>,
+) -> Result<Answer, ReportError> {
     let mut retry = Retry::new(budget);
+    let mut may_have_arrived = false;
     loop {
-        let (error, again) = match http.send(request).await {
+        let (mut error, again) = match http.send(request).await {
             Ok(answer) if answer.status.is_success() => return Ok(answer),
             Ok(answer) => {
-                let again = (answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error())
-                    .then(|| retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After));
-                (explain(&answer), again)
+                let passing = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
+                let wait = retry_after(&answer.headers, SystemTime::now());
+                (
+                    explain(&answer),
+                    passing.then(|| wait.map_or(Again::Later, Again::After)),
+                )
             }
-            Err(no_answer) => (
-                ReportError {
-                    what: format!("Bitbucket did not answer: {}", no_answer.what),
-                    advice: no_answer
-                        .advice
-                        .unwrap_or_else(|| "Run the step again, or see whether Bitbucket has an incident".to_owned()),
-                },
-                no_answer.transient.then_some(Again::Later),
-            ),
+            Err(no_answer) => {
+                may_have_arrived |= no_answer.may_have_arrived;
+                let advice = no_answer.advice.as_deref().or(unreachable).unwrap_or(INCIDENT);
+                let is_final = !no_answer.transient || (unreachable.is_some() && !no_answer.may_have_arrived);
+                let error = ReportError::new(format!("Bitbucket did not answer: {}", no_answer.what), advice);
+                (error, (!is_final).then_some(Again::Later))
+            }
         };
-        match again.and_then(|again| retry.next_wait(again)) {
-            Some(wait) => sleep(wait).await,
-            None => return Err(error),
-        }
+        error.may_have_arrived = may_have_arrived;
+        let Some(wait) = again.and_then(|again| retry.next_wait(again)) else {
+            return Err(error);
+        };
+        let line = format!("telling the commit: {error}; next try in {:.1} s", wait.as_secs_f64());
+        console.info(&console.clean_line(&line, 500));
+        sleep(wait).await;
     }
 }
 
@@ -100,11 +138,11 @@ async fn send(http: &Http, request: &Request, budget: Duration) -> Result<Answer
 fn explain(answer: &Answer) -> ReportError {
     let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or(Value::Null);
     let error = body.get("error").filter(|error| error.is_object()).unwrap_or(&body);
-    let mut message = error
-        .get("message")
-        .and_then(Value::as_str)
-        .unwrap_or("no message")
-        .to_owned();
+    // The OAuth endpoint answers in the form of RFC 6749.
+    let message = ["message", "error_description", "error"]
+        .iter()
+        .find_map(|name| error.get(name)?.as_str());
+    let mut message = message.unwrap_or("no message").to_owned();
     for member in ["fields", "detail"] {
         if let Some(more) = error.get(member).filter(|more| !more.is_null()) {
             message.push_str(&format!(" ({member}: {more})"));
@@ -119,12 +157,12 @@ fn explain(answer: &Answer) -> ReportError {
         404 => "The credential cannot see this repository, or the commit is not in it",
         429 => "The credential made more calls than Bitbucket takes in an hour: give this pipe one of its own",
         400 => "Look at STATUS_KEY (at most 40 characters) and STATUS_NAME",
-        _ => "Run the step again, or see whether Bitbucket has an incident",
+        _ => INCIDENT,
     };
-    ReportError {
-        what: format!("Bitbucket answered {}: {message}", answer.status.as_u16()),
-        advice: advice.to_owned(),
-    }
+    ReportError::new(
+        format!("Bitbucket answered {}: {message}", answer.status.as_u16()),
+        advice,
+    )
 }
 
 #[cfg(test)]

@@ -61,10 +61,8 @@ async fn put(
     budget: Duration,
 ) -> Result<(), ReportError> {
     let Some(credentials) = &reporting.credentials else {
-        return Err(ReportError {
-            what: "there is no credential for a build status".to_owned(),
-            advice: "Set BITBUCKET_ACCESS_TOKEN, or REPORT: insights".to_owned(),
-        });
+        let advice = "Set BITBUCKET_ACCESS_TOKEN, or REPORT: insights";
+        return Err(ReportError::new("there is no credential for a build status", advice));
     };
     let pipeline = &reporting.pipeline;
     let description = reporting.console.clean_line(description, LONGEST_DESCRIPTION);
@@ -89,9 +87,8 @@ async fn put(
     let request = Request::new(Method::POST, url)
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&status).unwrap_or_default());
-    let hide = |secret: &secrecy::SecretString| reporting.console.hide(secret);
     let request = credentials
-        .authorize(request, http, &reporting.oauth_url, budget, &hide)
+        .authorize(request, http, &reporting.oauth_url, budget, &reporting.console)
         .await?;
-    send(http, &request, budget).await.map(|_| ())
+    send(http, &reporting.console, &request, budget, None).await.map(|_| ())
 }
