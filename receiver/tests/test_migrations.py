@@ -64,9 +64,8 @@ def test_processes_that_start_at_once_on_an_empty_database_all_open_it(
         assert replica.stdin is not None
         replica.stdin.write("\n")
         replica.stdin.flush()
-    for replica in replicas:
-        _, errors = replica.communicate(timeout=60)
-        assert replica.returncode == 0, errors
+    errors = [replica.communicate(timeout=60)[1] for replica in replicas]
+    assert [replica.returncode for replica in replicas] == [0] * len(replicas), errors
     assert sql("SELECT version_num FROM alembic_version") == [("0001",)]
 
 
