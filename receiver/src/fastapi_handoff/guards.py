@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from fastapi_handoff.audit.chain import CHAIN_LOCK
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.store import proof_ids, step_token_bindings
-from fastapi_handoff.store.compiled import execute
+from fastapi_handoff.store.compiled import change, fetch
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,13 +33,13 @@ def one_at_a_time(connection: Connection) -> None:
     SQLite begins its write transactions like that; on PostgreSQL the lock of the chain's end is taken early.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK)
+        fetch(connection, _LOCK, {})
 
 
 def claim(connection: Connection, proof: Proof) -> None:
     """Use a proof up. Raises `Refusal`: `proof-replayed`."""
     try:
-        execute(connection, _CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
+        change(connection, _CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
     except IntegrityError:
         raise Refusal(
             "proof-replayed", "the proof's `jti` was used before: make a new proof for each request"
@@ -49,10 +49,10 @@ def claim(connection: Connection, proof: Proof) -> None:
 def bind(connection: Connection, step: StepIdentity, jkt: str) -> None:
     """Bind a step token to the key of its first exchange. Raises `Refusal`: `step-token-already-bound`."""
     token = {"issuer": step.issuer, "signing_input_sha256": step.signing_input_sha256}
-    bound_to = connection.scalar(_BOUND_TO, token)
-    if bound_to is None:
-        connection.execute(_BIND, {**token, "jkt": jkt, "expires_at": step.remember_until})
-    elif bound_to != jkt:
+    bound = fetch(connection, _BOUND_TO, token)
+    if bound is None:
+        change(connection, _BIND, {**token, "jkt": jkt, "expires_at": step.remember_until})
+    elif bound[0] != jkt:
         raise Refusal(
             "step-token-already-bound",
             "the step token was exchanged with another key: if no other pipe of this step did that, it was stolen",

@@ -13,7 +13,7 @@ from fastapi_handoff.case import Case
 from fastapi_handoff.identity import Identity
 from fastapi_handoff.limits import DETAIL_CHARACTERS
 from fastapi_handoff.store import receipts
-from fastapi_handoff.store.compiled import execute
+from fastapi_handoff.store.compiled import change, fetch
 from fastapi_handoff.store.text import storable
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ _IS_OURS = (
     receipts.c.lease_owner == bindparam("key_owner"),
     receipts.c.attempts == bindparam("key_attempts"),
 )
+_COLUMNS = tuple(receipts.c.keys())
 _FIND = select(receipts).where(*_IS_KEY)
 _FIND_AND_HOLD = _FIND.with_for_update()
 _INSERT = insert(receipts)
 _RENEW = update(receipts).where(*_IS_OURS).values(lease_until=bindparam("until"))
-_RELEASE_TO = (
+_LEASE = (
     update(receipts)
     .where(*_IS_KEY)
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), attempts=bindparam("attempts_now"))
@@ -154,19 +155,20 @@ class Receipt:
 
 def find(connection: Connection, key: Key, *, for_update: bool = False) -> Receipt | None:
     """Give the receipt of an event; `for_update` keeps its owner from renewing the lease until the transaction ends."""
-    row = execute(connection, _FIND_AND_HOLD if for_update else _FIND, _key(key)).first()
-    return None if row is None else Receipt(**row._mapping)
+    row = fetch(connection, _FIND_AND_HOLD if for_update else _FIND, _key(key))
+    return None if row is None else Receipt(**dict(zip(_COLUMNS, row, strict=True)))
 
 
 def add(connection: Connection, receipt: Receipt) -> None:
     """Store a new receipt."""
-    execute(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
+    change(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
 
 
 def lease(connection: Connection, receipt: Receipt) -> None:
     """Store a receipt's lease: its owner, its end, its attempts."""
-    connection.execute(
-        _RELEASE_TO,
+    change(
+        connection,
+        _LEASE,
         {
             **_key(receipt.key),
             "owner": receipt.lease_owner,
@@ -178,13 +180,12 @@ def lease(connection: Connection, receipt: Receipt) -> None:
 
 def renew(connection: Connection, receipt: Receipt, until: int) -> bool:
     """Put the end of our own lease off; tell whether it still was ours."""
-    result = connection.execute(_RENEW, {**_ours(receipt), "until": until})
-    return result.rowcount == 1
+    return change(connection, _RENEW, {**_ours(receipt), "until": until}) == 1
 
 
 def end(connection: Connection, receipt: Receipt, completed_at: int) -> bool:
     """Store a final state, if the lease that `receipt` names still stands; tell whether it did."""
-    result = execute(
+    touched = change(
         connection,
         _END_OURS,
         {
@@ -197,7 +198,7 @@ def end(connection: Connection, receipt: Receipt, completed_at: int) -> bool:
             "hash": receipt.audit_hash,
         },
     )
-    return result.rowcount == 1
+    return touched == 1
 
 
 def ended_leases(connection: Connection, now: int) -> Sequence[Key]:

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.entry import AuditEntry, AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
-from fastapi_handoff.store.compiled import execute
+from fastapi_handoff.store.compiled import change, fetch
 from fastapi_handoff.store.errors import StoreUnavailable
 from fastapi_handoff.store.tables import audit_records
 
@@ -49,17 +49,18 @@ def append_now(connection: Connection, entry: AuditEntry, *, clock: Clock) -> Au
     """
     if connection.dialect.name == "postgresql":
         # A statement of its own: one that locks and reads would read what was there before the lock was granted.
-        connection.execute(_LOCK)
-    row = execute(connection, _HEAD, {}).first()
+        fetch(connection, _LOCK, {})
+    row = fetch(connection, _HEAD, {})
     # The clock is read under the lock, and a clock set back does not put a record before its predecessor.
     now = int(clock() * 1_000_000)
     previous = None
     if row is not None:
-        previous = _believable(row.seq, row.hash, row.time)
-        now = max(now, row.time)
+        seq, digest, time = row
+        previous = _believable(seq, digest, time)
+        now = max(now, time)
     record = build(entry, previous, now)
     stored, digest = encode(record)
-    execute(
+    change(
         connection,
         _INSERT,
         {

