@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from hatchling.builders.wheel import WheelBuilder
 
 from fastapi_handoff.store import Store, StoreUnavailable, metadata
+from fixtures_store import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,22 @@ async def test_stores_that_open_at_once_in_one_process_all_open(store_url: str) 
     stores = [Store(store_url) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
     await asyncio.gather(*(store.close() for store in stores))
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_new_file_that_another_process_is_writing_is_waited_for(store_url: str) -> None:
+    store = Store(store_url)
+    with connect(store_url) as other:
+        other.execute("CREATE TABLE something_else (id INTEGER)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO something_else VALUES (1)")
+        opening = asyncio.create_task(store.open())
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not opening.done()
+        other.rollback()
+        await opening
+    await store.close()
 
 
 async def test_upgrade_that_fails_leaves_nothing_half_done(store_url: str, sql: Callable[..., Any]) -> None:
