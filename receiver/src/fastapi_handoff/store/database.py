@@ -56,6 +56,7 @@ class Store:
             self._writing = self._engine
             self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
             self._single_reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._path = engine.sqlite_path(self._url)
         self._file: engine.FileIdentity | None = None
         self._turn = self._new_turn()
 
@@ -70,7 +71,7 @@ class Store:
         async with self.reading() as connection:
             await migrate.require_head(connection)
         if self.is_sqlite:
-            self._file = engine.file_identity(self._url)
+            self._file = engine.file_identity(self._path)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -139,9 +140,9 @@ class Store:
 
     def _require_same_file(self) -> None:
         # SQLite goes on writing into a file that was deleted or replaced, and nobody will ever read what it wrote.
-        if self._file is not None and engine.file_identity(self._url) != self._file:
+        if self._file is not None and engine.file_identity(self._path) != self._file:
             raise StoreUnavailable(
-                f"`{engine.sqlite_path(self._url)}` is not the file that was opened: put it back, or restart"
+                f"`{self._path}` is not the file that was opened: put it back, or restart"
             )
 
 

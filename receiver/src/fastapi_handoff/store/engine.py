@@ -65,10 +65,10 @@ def sqlite_path(url: URL) -> Path:
     return Path(url.database or "").absolute()
 
 
-def file_identity(url: URL) -> FileIdentity | None:
-    """Tell which file the URL names now; `None` for none."""
+def file_identity(path: Path) -> FileIdentity | None:
+    """Tell which file is at a path now; `None` for none."""
     try:
-        status = sqlite_path(url).stat()
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
