@@ -168,9 +168,13 @@ class Deliveries:
                 await asyncio.wait_for(self._look_now.wait(), self._lease / 3)
             self._look_now.clear()
 
-    async def stop(self, grace: float) -> None:
-        """Wait `grace` seconds for the handlers that run here; interrupt those that go on."""
-        await self._runs.stop(grace)
+    async def wait_for_handlers(self, grace: float) -> None:
+        """Wait `grace` seconds at most for the handlers that run here."""
+        await self._runs.wait(grace)
+
+    async def interrupt(self) -> None:
+        """Interrupt the handlers that still run here, and say so in their receipts."""
+        await self._runs.interrupt()
 
     async def _wait(self, receipt: Receipt) -> Receipt:
         """Wait for the end of what runs here or on another replica, `inline_timeout` seconds at most."""

@@ -121,10 +121,12 @@ class Handoff:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._issuer.close)
-            stack.push_async_callback(self._deliveries.stop, _GRACE_SECONDS)
+            stack.push_async_callback(self._deliveries.interrupt)
             opened = await self._open()
             upkeep = [asyncio.create_task(work, name=name) for name, work in self._upkeep(opened=opened).items()]
             stack.push_async_callback(_cancel, upkeep)
+            # First of all at the end, so that leases are renewed meanwhile.
+            stack.push_async_callback(self._deliveries.wait_for_handlers, _GRACE_SECONDS)
             yield
 
     def records_itself(self, scope: Scope) -> bool:

@@ -143,10 +143,13 @@ class Runs:
             if not was_ours and receipt.key in self._receipts:
                 logger.warning("event %s runs here, but its lease is another replica's", receipt.event_id)
 
-    async def stop(self, grace: float) -> None:
-        """Wait `grace` seconds for the handlers that run; interrupt those that go on."""
+    async def wait(self, grace: float) -> None:
+        """Wait `grace` seconds at most for the handlers that run."""
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace)
+
+    async def interrupt(self) -> None:
+        """Interrupt the handlers that run; an outcome that cannot be written soon is left to its lease."""
         for timeout in (_GIVE_UP_SECONDS, None):
             left = list(self._tasks.values())
             for task in left:
