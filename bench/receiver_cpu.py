@@ -108,10 +108,12 @@ class Server:
         self.meter = psutil.Process(self.process.pid)
 
     def cpu_seconds(self) -> float:
+        """What the process has used so far, in user and in kernel mode."""
         times = self.meter.cpu_times()
         return times.user + times.system
 
     def stop(self) -> None:
+        """Ends the process and waits for its end."""
         self.process.terminate()
         self.process.wait(30)
         self.socket.close()
