@@ -141,9 +141,7 @@ class Store:
     def _require_same_file(self) -> None:
         # SQLite goes on writing into a file that was deleted or replaced, and nobody will ever read what it wrote.
         if self._file is not None and engine.file_identity(self._path) != self._file:
-            raise StoreUnavailable(
-                f"`{self._path}` is not the file that was opened: put it back, or restart"
-            )
+            raise StoreUnavailable(f"`{self._path}` is not the file that was opened: put it back, or restart")
 
 
 @contextmanager
