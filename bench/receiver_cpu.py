@@ -1,7 +1,8 @@
 """CPU time that a verified event costs the receiver, beside a bare FastAPI endpoint that writes one row.
 
 Two uvicorn processes on one SQLite file each, the same client, rounds in turn; what is printed are medians of the
-processes' own CPU time (user and system) divided by the requests of a round. Run: `.venv/bin/python bench/receiver_cpu.py`
+processes' own CPU time (user and system) divided by the requests of a round.
+Run: `.venv/bin/python bench/receiver_cpu.py`
 """
 
 from __future__ import annotations
@@ -25,31 +26,14 @@ TESTS = Path(__file__).parents[1] / "receiver" / "tests"
 sys.path.insert(0, str(TESTS))
 
 from pipe import Pipe, event, event_id  # noqa: E402
-from provider import (  # noqa: E402
-    ENVIRONMENT_UUID,
-    REPOSITORY_UUID,
-    WORKSPACE,
-    WORKSPACE_UUID,
-    IssuerServer,
-    RsaKey,
-    step_claims,
-)
+from provider import IssuerServer, RsaKey, step_claims  # noqa: E402
+
+from receiver_app import POLICY  # noqa: E402
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BUDGET_MILLISECONDS = 1.0
 CONCURRENT = 16
 Prepared = tuple[bytes, list[tuple[str, str]]]
-POLICY = f"""
-[bitbucket]
-workspace = "{WORKSPACE}"
-workspace_uuid = "{WORKSPACE_UUID}"
-[[grants]]
-name = "api, production, from main"
-repository = "{REPOSITORY_UUID}"
-environment = "{ENVIRONMENT_UUID}"
-branch = "main"
-scopes = ["deployments:write"]
-"""
 VERIFIED = """
 import os
 from fastapi import FastAPI
