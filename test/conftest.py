@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import official_openapi
+from faulty_scene import FaultyScene
 from pipe_under_test import ROOT, BinaryPipe, ContainerPipe, Pipe
 from scene import SIGNING_SECRET, Scene
 
@@ -24,7 +25,7 @@ def _container() -> Pipe:
     return ContainerPipe(built.stdout.strip())
 
 
-def _binary() -> Pipe:
+def _binary() -> BinaryPipe:
     return BinaryPipe(Path(os.environ.get("PIPE", "target/debug/fastapi-handoff")).resolve())
 
 
@@ -32,7 +33,7 @@ def _binary() -> Pipe:
 def make_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SceneMaker]:
     """Makes a scene on first use, and verifies its audit chain at the end.
 
-    `pipe` is `binary` or `container`, `receiver` is `plain` or `signed`.
+    `pipe` is `binary` or `container`; `receiver` is `plain`, `signed`, or `faulty`: signed, behind links that can misbehave.
     """
     pipes: dict[str, Pipe] = {}
     scenes: dict[tuple[str, str], Scene] = {}
@@ -42,15 +43,22 @@ def make_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SceneMaker]
             if pipe not in pipes:
                 pipes[pipe] = _container() if pipe == "container" else _binary()
             if (pipe, receiver) not in scenes:
-                secrets = [SIGNING_SECRET] if receiver == "signed" else []
+                secrets = [] if receiver == "plain" else [SIGNING_SECRET]
                 folder = tmp_path_factory.mktemp(f"{pipe}-{receiver}")
-                scenes[pipe, receiver] = stack.enter_context(Scene(pipes[pipe], folder, secrets))
+                kind = FaultyScene if receiver == "faulty" else Scene
+                scenes[pipe, receiver] = stack.enter_context(kind(pipes[pipe], folder, secrets))
             return scenes[pipe, receiver]
 
         yield make
         for scene in scenes.values():
             verified = scene.audit_verify()
             assert verified.returncode == 0, verified.stdout
+
+
+@pytest.fixture(scope="session")
+def binary_pipe() -> BinaryPipe:
+    """The binary, for a scene that is none of the session's."""
+    return _binary()
 
 
 @pytest.fixture
@@ -79,3 +87,22 @@ def scene(request: pytest.FixtureRequest, make_scene: SceneMaker) -> Iterator[Sc
 def signed_scene(request: pytest.FixtureRequest, make_scene: SceneMaker) -> Iterator[Scene]:
     """A receiver that demands the signature; judged like `scene`."""
     yield from _judged(make_scene(request.param, "signed"))
+
+
+@pytest.fixture
+def faulty_scene(make_scene: SceneMaker) -> Iterator[FaultyScene]:
+    """The binary behind links that can misbehave; judged like `scene`."""
+    yield from judged_faulty(make_scene("binary", "faulty"))
+
+
+@pytest.fixture
+def faulty_container(make_scene: SceneMaker) -> Iterator[FaultyScene]:
+    """As `faulty_scene`, with the container."""
+    yield from judged_faulty(make_scene("container", "faulty"))
+
+
+def judged_faulty(scene: Scene) -> Iterator[FaultyScene]:
+    """Gives the scene to one test, and judges it after."""
+    assert isinstance(scene, FaultyScene)
+    for _ in _judged(scene):
+        yield scene

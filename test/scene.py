@@ -70,8 +70,12 @@ class Scene:
             self.receiver = stack.enter_context(
                 ReceiverProcess(app, self.folder, import_from=_HERE, host=host, public_host=public_host)
             )
+            self._stand_between(stack)
             self.receiver.start(self._receivers_variables(), self.log)
             self._stack = stack.pop_all()
+
+    def _stand_between(self, stack: ExitStack) -> None:
+        """Puts something between the pipe and its servers, in a scene that has such a thing; the receiver is not started yet."""
 
     def _receivers_variables(self) -> dict[str, str]:
         policy = self.folder / "handoff.toml"

@@ -1,0 +1,64 @@
+"""What the pipe makes of every fault at every point of the conversation, row by row of `fault_table`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook
+
+from bitbucket_standin import Principal
+from fault_table import CLIENT, DELIVERY, EXCHANGE, IN_THE_CONTAINER, NOT_DELIVERED, POLLING, REPORTING, UNKNOWN, Row
+from faults import still_runs
+from faulty_scene import EVENT, INSIGHTS, FaultyScene
+from jwt_parts import claims_of
+from scene import SIGNING_SECRET
+
+
+def named(rows: Sequence[Row]) -> list[object]:
+    """For `parametrize`."""
+    return [pytest.param(row, id=f"{row.point.name}: {row.name}") for row in rows]
+
+
+@pytest.mark.parametrize("row", named([*EXCHANGE, *DELIVERY, *POLLING, *REPORTING]))
+def test_a_fault_ends_as_the_table_says(row: Row, faulty_scene: FaultyScene, build_dir: Path) -> None:
+    check(row, faulty_scene, build_dir)
+
+
+@pytest.mark.parametrize("row", named(IN_THE_CONTAINER))
+def test_a_fault_ends_so_in_the_container_too(row: Row, faulty_container: FaultyScene, build_dir: Path) -> None:
+    check(row, faulty_container, build_dir)
+
+
+def check(row: Row, scene: FaultyScene, build_dir: Path) -> None:
+    if row.change.get("BITBUCKET_CLIENT_SECRET"):
+        scene.standin.credentials.oauth_clients["consumer", str(CLIENT["BITBUCKET_CLIENT_SECRET"])] = Principal("pipe")
+    if row.accepted_first:
+        scene.spoil(EVENT, [still_runs()])
+    scene.spoil(row.point, row.faults)
+    step = scene.step()
+    run = scene.run(scene.variables(step, **row.change), build_dir)
+    seen = (run.exit_code, len(scene.handler_runs()), scene.delivered() if row.delivered is not None else None)
+    assert seen == (row.exit_code, row.handled, row.delivered), run.text
+    assert row.line in run.text
+    if row.state is not None:
+        assert scene.last_state(step) == row.state
+    if row.point is INSIGHTS and row.exit_code == 0:
+        (report,) = scene.standin.insights.of_commit(step.repository, step.commit)
+        assert report.values["result"] == "PASSED"
+    if row.exit_code == 5:
+        assert (NOT_DELIVERED in run.text) != (UNKNOWN in run.text)
+    every_try_is_proved_anew(scene)
+    assert not [
+        hop for link in scene.links.values() for hop in link.hops if hop.request.target.startswith("/elsewhere")
+    ]
+
+
+def every_try_is_proved_anew(scene: FaultyScene) -> None:
+    """Same event each time; but a proof of its own, and a signature that a public package verifies."""
+    events = [hop.request for hop in scene.hops(EVENT)]
+    assert len({(event.headers["webhook-id"], event.headers["content-digest"], event.body) for event in events}) <= 1
+    for event in events:
+        assert Webhook(SIGNING_SECRET).verify(event.body.decode(), dict(event.headers)) == json.loads(event.body)
+    proofs = [hop.request.headers["dpop"] for hop in scene.links["receiver"].hops]
+    assert len({claims_of(proof)["jti"] for proof in proofs}) == len(proofs)
