@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Proxy, StatusCode, redirect};
 use rustls::pki_types::CertificateDer;
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use crate::console::Console;
 use crate::hosts_file;
@@ -358,6 +358,11 @@ fn explain_tls(error: &rustls::Error, may_have_arrived: bool) -> NoAnswer {
         ) => (
             "the server and the pipe have no TLS in common",
             "The pipe speaks TLS 1.2 and 1.3, and has no client certificate",
+        ),
+        // Once a connection stands, such a record is a fault on the way.
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) if !may_have_arrived => (
+            "the server does not speak TLS",
+            "Check the port in the URL, and that TLS is on there",
         ),
         // An alert or a broken record can be a passing fault of the network.
         _ => {
