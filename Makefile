@@ -1,7 +1,7 @@
 # What a developer types. Each target does its own set-up, and the second run is quick.
 # Needs Rust, Python 3.11 or later, and make; the tests use Docker where an engine answers, and must with REQUIRE_DOCKER=1.
 .DEFAULT_GOAL := test
-.PHONY: test demo bench lint fmt lock image
+.PHONY: test demo bench campaign lint fmt lock image
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -23,6 +23,11 @@ demo: $(TOOLS)
 bench: $(TOOLS)
 	cargo build --release --locked
 	$(BIN)/python bench/run.py
+
+# A thousand pipes against replicas on PostgreSQL, under faults; some minutes.
+campaign: $(TOOLS)
+	cargo build --release --locked
+	PYTHONPATH=test:receiver/tests $(BIN)/python bench/campaign.py
 
 lint: $(TOOLS)
 	cargo fmt --check
