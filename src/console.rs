@@ -46,6 +46,11 @@ impl Console {
         self.redactor().hide(secret.expose_secret());
     }
 
+    /// Masks the proof of the request that is about to be sent.
+    pub fn hide_proof(&self, proof: &str) {
+        self.redactor().hide_proof(proof);
+    }
+
     /// Text that may leave the process: see [`Redactor::clean`].
     #[must_use]
     pub fn clean(&self, text: &str) -> String {

@@ -142,6 +142,7 @@ impl Receiver {
                 nonce: self.nonce.as_deref(),
             },
         );
+        self.console.hide_proof(&proof);
         let traceparent = format!("00-{}-{}-01", self.trace_id, random::token::<8>());
         let mut request = request
             .clone()

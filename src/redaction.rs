@@ -21,8 +21,14 @@ const DEEPEST: usize = 3;
 /// Masks the secrets it was told of.
 #[derive(Default)]
 pub struct Redactor {
-    needles: HashMap<char, Vec<Needle>>,
+    secrets: Needles,
+    /// The newest proof only: a run makes one for each request, and what is said of a request is said before the next.
+    proof: Needles,
 }
+
+/// What is looked for, by its first character.
+#[derive(Default)]
+struct Needles(HashMap<char, Vec<Needle>>);
 
 struct Needle {
     text: Vec<char>,
@@ -37,9 +43,9 @@ struct Seen {
     to: usize,
 }
 
-impl Redactor {
-    /// From now on, `secret` is masked: as it is, in base64, base64url and hex. A JWT is also masked part by part.
-    pub fn hide(&mut self, secret: &str) {
+impl Needles {
+    /// A secret as it is, in base64, base64url and hex. A JWT is also masked part by part.
+    fn hide(&mut self, secret: &str) {
         let parts = secret.split('.').collect::<Vec<_>>();
         if parts.len() == 3 && parts[0].starts_with("eyJ") {
             // The header is the same for many tokens and says nothing; payload and signature are what must not leak.
@@ -79,13 +85,26 @@ impl Redactor {
         if text.len() < SHORTEST_SECRET {
             return;
         }
-        let same_start = self.needles.entry(text[0]).or_default();
+        let same_start = self.0.entry(text[0]).or_default();
         if !same_start
             .iter()
             .any(|n| n.text == text && n.ignore_case == ignore_case)
         {
             same_start.push(Needle { text, ignore_case });
         }
+    }
+}
+
+impl Redactor {
+    /// From now on, `secret` is masked in every form it could return in.
+    pub fn hide(&mut self, secret: &str) {
+        self.secrets.hide(secret);
+    }
+
+    /// As [`Self::hide`], until the next proof is made.
+    pub fn hide_proof(&mut self, proof: &str) {
+        self.proof = Needles::default();
+        self.proof.hide(proof);
     }
 
     /// The text with every secret masked and nothing in it that a terminal would act on. Line breaks stay.
@@ -135,7 +154,11 @@ impl Redactor {
                 .into_iter()
                 .take(if first.is_ascii_uppercase() { 2 } else { 1 })
             {
-                for needle in self.needles.get(&start).into_iter().flatten() {
+                for needle in [&self.secrets, &self.proof]
+                    .iter()
+                    .filter_map(|needles| needles.0.get(&start))
+                    .flatten()
+                {
                     let Some(window) = view.get(at..at + needle.text.len()) else {
                         continue;
                     };

@@ -123,7 +123,7 @@ impl Credentials {
         console: &Console,
     ) -> Result<Request, ReportError> {
         let value = match self {
-            Self::ApiToken { email, token } => basic(email, token),
+            Self::ApiToken { email, token } => basic(email, token, console),
             Self::AccessToken(token) => format!("Bearer {}", token.expose_secret()),
             Self::OAuth { id, secret, fetched } => {
                 let alive = lock(fetched)
@@ -154,7 +154,7 @@ async fn fetch(
     let request = Request::new(Method::POST, oauth_url)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .with_secret_answer()
-        .secret_header(AUTHORIZATION, &basic(id, secret))
+        .secret_header(AUTHORIZATION, &basic(id, secret, console))
         .body(b"grant_type=client_credentials".to_vec());
     let answer = send(http, console, &request, budget, None)
         .await
@@ -186,9 +186,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn basic(user: &str, password: &SecretString) -> String {
-    format!(
-        "Basic {}",
-        STANDARD.encode(format!("{user}:{}", password.expose_secret()))
-    )
+/// The pair in base64 is masked like the password: it is what goes over the wire, and what an echo would encode once more.
+fn basic(user: &str, password: &SecretString, console: &Console) -> String {
+    let pair = SecretString::from(STANDARD.encode(format!("{user}:{}", password.expose_secret())));
+    console.hide(&pair);
+    format!("Basic {}", pair.expose_secret())
 }
