@@ -1,19 +1,21 @@
 """What the app sees: configuration, middleware, OpenAPI, health."""
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import pytest
+import pytest_asyncio
 from fastapi import Depends, FastAPI, Security
 from openapi_schema_validator import OAS31Validator
 
 import fastapi_handoff
 from fastapi_handoff import Handoff, Identity
 from fastapi_handoff.problems import CODES
-from pipe import event, event_id
+from pipe import Pipe, event, event_id
 from provider import STEP_UUID
 from receiver_app import ORIGIN, URL, Receiver
 
@@ -182,7 +184,85 @@ async def test_identity_in_a_mounted_app_is_refused_with_a_problem(receiver) -> 
     assert answers[1].json()["code"] == "proof-replayed"
 
 
+# Two handoffs in one app
+
+
+OTHER_URL = f"{ORIGIN}/other"
+
+
+@pytest_asyncio.fixture
+async def other(receiver: Receiver, policy_file: Path, tmp_path: Path) -> AsyncIterator[Handoff]:
+    """A second handoff in the receiver's app, with a store and a URL of its own."""
+    handoff = Handoff(
+        policy_file,
+        f"sqlite:///{tmp_path / 'other.db'}",
+        OTHER_URL,
+        bitbucket_url=receiver.issuer.url,
+        clock=receiver.clock,
+    )
+    receiver.app.include_router(handoff.router, prefix="/other")
+    async with handoff.lifespan(receiver.app):
+        yield handoff
+
+
+async def test_identity_of_one_handoff_is_none_of_anothers(receiver: Receiver, other: Handoff, records) -> None:
+    @receiver.app.post("/both")
+    async def both(
+        first: Annotated[Identity, Security(receiver.handoff.identity)],
+        second: Annotated[Identity, Security(other.identity)],
+    ) -> None: ...
+
+    token = await receiver.access_token()
+    proof = receiver.pipe.proof("POST", f"{ORIGIN}/both", token)
+    response = await receiver.client.post("/both", headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+
+    assert (response.status_code, response.json()["code"]) == (401, "token-invalid")
+    assert records()[-1]["actor"]["step_uuid"] == STEP_UUID
+
+
+async def test_actor_of_a_request_is_whom_the_middlewares_own_handoff_attested(
+    receiver: Receiver, other: Handoff, records
+) -> None:
+    @receiver.app.post("/others")
+    async def others(identity: Annotated[Identity, Security(other.identity)]) -> str:
+        return identity.step_uuid
+
+    pipe = Pipe(OTHER_URL, clock=receiver.clock)
+    claims = receiver.claims(aud=OTHER_URL)
+    token = await pipe.access_token(receiver.client, receiver.issuer.keys[0].sign(claims))
+    proof = pipe.proof("POST", f"{ORIGIN}/others", token)
+    response = await receiver.client.post("/others", headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+
+    assert response.json() == STEP_UUID
+    assert [(r["resource"], r["decision"], r["actor"]) for r in records()[-2:]] == [
+        ("POST /others", "attempted", None),
+        ("POST /others", "succeeded", None),
+    ]
+
+
+async def test_each_handoff_knows_the_paths_of_its_own_router(receiver: Receiver, other: Handoff) -> None:
+    handoffs = {"/handoff": receiver.handoff, "/other": other}
+    own = {
+        (prefix, path)
+        for prefix, handoff in handoffs.items()
+        for path in ("/handoff/token", "/handoff/events", "/other/token", "/other/events")
+        if handoff.records_itself({"type": "http", "method": "POST", "path": path})
+    }
+    assert own == {
+        ("/handoff", "/handoff/token"),
+        ("/handoff", "/handoff/events"),
+        ("/other", "/other/token"),
+        ("/other", "/other/events"),
+    }
+
+
 # OpenAPI
+
+
+def test_openapi_page_names_the_operations_the_same_at_each_start(receiver: Receiver, other: Handoff) -> None:
+    paths = receiver.app.openapi()["paths"]
+    assert paths["/handoff/token"]["post"]["operationId"] == "handoff_token_handoff_token_post"
+    assert paths["/other/events"]["post"]["operationId"] == "handoff_events_other_events_post"
 
 
 def test_openapi_page_is_valid_and_tells_the_handoffs_routes(receiver) -> None:

@@ -20,7 +20,10 @@ from fastapi_handoff.requests import RequestHeaders, text_path, trace_id
 from fastapi_handoff.store import StoreUnavailable
 
 ATTESTED_KEY = "fastapi_handoff.attested"
-"""Where a request's scope has a list for the identities that were attested for it."""
+"""Where a request's scope has the identities that were attested for it, each under the dependency that attested it.
+
+Never one for all: what one `Handoff` attests says nothing to the policy and the keys of another in the same app.
+"""
 
 
 class DPoP(SecurityBase):
@@ -57,20 +60,21 @@ class IdentityDependency(DPoP):
     async def __call__(self, request: Request, needed: SecurityScopes) -> Identity:  # type: ignore[override]
         """Give the identity of the caller. Raises `Refused`, which is answered as a problem."""
         case = Case("route.call", f"{request.method} {text_path(request.scope)}", trace_id(request.scope))
-        attested: list[Identity] = request.scope.setdefault(ATTESTED_KEY, [])
+        attested: dict[IdentityDependency, Identity] = request.scope.setdefault(ATTESTED_KEY, {})
+        identity = attested.get(self)
         try:
-            if attested:
-                # Asked for twice in one request, with other scopes: its proof is used up already.
-                case.identify(attested[0])
-                case.trace.disclosed = True
-                require_scopes(attested[0], needed.scopes, case.trace)
+            if identity is None:
+                identity = attested[self] = await self._admit(request, needed.scopes, case)
             else:
-                attested.append(await self._admit(request, needed.scopes, case))
+                # Asked for twice in one request, with other scopes: its proof is used up already.
+                case.identify(identity)
+                case.trace.disclosed = True
+                require_scopes(identity, needed.scopes, case.trace)
         except (Refusal, StoreUnavailable) as error:
             _answer_with_problems(request)
             response = await self._desk.refuse(error, case, problem)
             raise Refused(response, getattr(error, "code", "store-unavailable")) from None
-        return attested[0]
+        return identity
 
     async def _admit(self, request: Request, scopes: list[str], case: Case) -> Identity:
         headers = RequestHeaders(request.scope)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from fastapi.routing import APIRoute
 from starlette.routing import NoMatchFound
 
 from fastapi_handoff import routes
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from os import PathLike
 
-    from fastapi import FastAPI
+    from fastapi import APIRouter, FastAPI
     from starlette.types import Scope
 
     from fastapi_handoff.audit import Clock
@@ -117,7 +118,7 @@ class Handoff:
 
         An app with a lifespan of its own enters this one in it: `async with handoff.lifespan(app): …`.
         """
-        self._own_paths = frozenset(_paths_of_router(app))
+        self._own_paths = frozenset(_paths_in(app, self.router))
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._issuer.close)
@@ -172,13 +173,15 @@ def _receiver_url(url: str) -> str:
     return cut
 
 
-def _paths_of_router(app: FastAPI) -> Iterable[str]:
-    for name in (routes.TOKEN_ROUTE, routes.EVENTS_ROUTE):
-        try:
-            yield str(app.url_path_for(name))
-        except NoMatchFound:
-            logger.warning("`handoff.router` is not included in the app whose lifespan this is")
-            return
+def _paths_in(app: FastAPI, router: APIRouter) -> Iterable[str]:
+    """Give the paths that an app has the routes of the router at that change something."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "POST" in (route.methods or ()):
+            try:
+                yield str(app.url_path_for(route.name))
+            except NoMatchFound:
+                logger.warning("`handoff.router` is not included in the app whose lifespan this is")
+                return
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

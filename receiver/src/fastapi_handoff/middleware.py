@@ -14,6 +14,7 @@ from fastapi_handoff.store import StoreUnavailable
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from fastapi_handoff.dependency import IdentityDependency
     from fastapi_handoff.handoff import Handoff
     from fastapi_handoff.identity import Identity
 
@@ -48,7 +49,7 @@ class AuditMiddleware:
             response = await desk.refuse(error, case, problem)
             await response(scope, receive, send)
             return
-        attested: list[Identity] = scope.setdefault(ATTESTED_KEY, [])
+        attested: dict[IdentityDependency, Identity] = scope.setdefault(ATTESTED_KEY, {})
         status: list[int] = []
 
         async def note_status(message: Message) -> None:
@@ -61,8 +62,9 @@ class AuditMiddleware:
             await self._app(scope, receive, note_status)
             decision = _decision(status)
         finally:
-            if attested:
-                case.identify(attested[0])
+            identity = attested.get(self._handoff.identity)
+            if identity is not None:
+                case.identify(identity)
             await self._record_outcome(case, decision, status)
 
     async def _record_outcome(self, case: Case, decision: str, status: list[int]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import secrets
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
+from fastapi.utils import generate_unique_id
 
 from fastapi_handoff import openapi, token_request
 from fastapi_handoff.case import Case
@@ -24,15 +26,21 @@ if TYPE_CHECKING:
     from fastapi_handoff.reception import Reception
     from fastapi_handoff.signing_keys import SigningKeys
 
-TOKEN_ROUTE: Final = "handoff_token"  # noqa: S105 - the name of a route
-EVENTS_ROUTE: Final = "handoff_events"
-
 
 def build(
     path: str, *, desk: Desk, exchange: Exchange, reception: Reception, keys: SigningKeys, health: Health
 ) -> APIRouter:
-    """Give the router of a receiver; `path` is that of its URL, for the audit records."""
-    router = APIRouter(tags=["handoff"])
+    """Give the router of a receiver; `path` is that of its URL, for the audit records.
+
+    The names of the routes that change something are this router's alone: an app finds their paths by them.
+    """
+    # With the same names, the second handoff of an app would take the first one's paths for its own. The OpenAPI page
+    # keeps the plain names: it must not change with each start.
+    suffix = f"_{secrets.token_hex(8)}"
+    router = APIRouter(
+        tags=["handoff"],
+        generate_unique_id_function=lambda route: generate_unique_id(route).replace(suffix, ""),
+    )
     dpop = [Depends(DPoP())]
 
     async def answer(
@@ -44,7 +52,7 @@ def build(
         except (Refusal, StoreUnavailable) as error:
             return await desk.refuse(error, case, render)
 
-    @router.post("/token", name=TOKEN_ROUTE, **openapi.TOKEN)
+    @router.post("/token", name=f"handoff_token{suffix}", **openapi.TOKEN)
     async def token(request: Request) -> JSONResponse:
         async def work(case: Case) -> JSONResponse:
             headers = RequestHeaders(request.scope)
@@ -55,7 +63,7 @@ def build(
 
         return await answer(request, "token.exchange", "/token", oauth_error, work)
 
-    @router.post("/events", name=EVENTS_ROUTE, dependencies=dpop, **openapi.EVENTS)
+    @router.post("/events", name=f"handoff_events{suffix}", dependencies=dpop, **openapi.EVENTS)
     async def events(request: Request) -> JSONResponse:
         async def work(case: Case) -> JSONResponse:
             headers = RequestHeaders(request.scope)
