@@ -129,6 +129,17 @@ async def test_request_that_fails_in_the_app_is_recorded(receiver, records) -> N
     assert [(r["decision"], r["outcome"]) for r in records()] == [("attempted", None), ("failed", {"status": None})]
 
 
+@pytest.mark.parametrize("traceparent", [None, "00-nonsense"])
+async def test_records_of_one_request_have_one_trace_id(receiver, records, traceparent: str | None) -> None:
+    headers = {} if traceparent is None else {"traceparent": traceparent}
+    response = await receiver.client.post("/config/sync", headers=headers)
+
+    assert [r["action"] for r in records()] == ["request", "route.call", "request"]
+    assert {r["trace_id"] for r in records()} == {response.json()["trace_id"]}
+    await receiver.client.post("/config/sync", headers=headers)
+    assert len({r["trace_id"] for r in records()}) == 2
+
+
 async def test_refused_caller_of_a_custom_route_is_answered_with_a_problem(receiver, records) -> None:
     response = await receiver.client.post("/config/sync")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
+_TRACE_ID_KEY: Final = "fastapi_handoff.trace_id"
 _ONCE: Final = {
     "authorization": "token-invalid",
     "dpop": "proof-invalid",
@@ -53,11 +54,21 @@ class RequestHeaders:
 
 
 def trace_id(scope: Scope) -> str:
-    """Give the trace id of the `traceparent` header (W3C), or a new one where there is no valid one."""
+    """Give the trace id of the `traceparent` header (W3C), or a new one where there is no valid one.
+
+    The scope keeps it, so that all records of one request have the same.
+    """
+    if _TRACE_ID_KEY not in scope:
+        scope[_TRACE_ID_KEY] = _sent_trace_id(scope) or secrets.token_hex(16)
+    kept: str = scope[_TRACE_ID_KEY]
+    return kept
+
+
+def _sent_trace_id(scope: Scope) -> str | None:
     values = [value for name, value in scope["headers"] if name == b"traceparent"]
     match = _TRACEPARENT.fullmatch(values[0].decode("latin-1")) if len(values) == 1 else None
     if match is None or match[0].startswith("ff") or not match[1].strip("0") or not match[2].strip("0"):
-        return secrets.token_hex(16)
+        return None
     return match[1]
 
 
