@@ -15,7 +15,7 @@ from chain import OTHER_REPOSITORY, REPOSITORY, add, add_with_receipt, content_d
 from fastapi_handoff.audit import AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification, verify
-from fastapi_handoff.store import Store, audit_records
+from fastapi_handoff.store import Store, StoreUnavailable, audit_records
 from fixtures_store import connect
 
 if TYPE_CHECKING:
@@ -427,3 +427,62 @@ def replace_body(url: str, body: bytes) -> None:
     with connect(url) as connection:
         connection.execute(f"UPDATE receipts SET body = {placeholder} WHERE event_id = 'evt_{4:032x}'", (body,))
         connection.commit()
+
+
+async def test_receipt_that_is_pointed_at_another_record_of_its_event_is_noticed(
+    store: Store, heads: list[AuditHead], sql: Sql
+) -> None:
+    """A poll's record is about the event too, and says nothing about what the receipt said then."""
+    (poll,) = await add(store, entry(4, action="receipt.read"))
+    sql(
+        "UPDATE receipts SET state = 'failed', detail = 'forged', "
+        f"audit_seq = {poll.seq}, audit_hash = '{poll.hash}' WHERE event_id = 'evt_{4:032x}'"
+    )
+    found = await verify(store, anchors=[*heads, poll])
+    assert "does not say what it said" in problems(found)[poll.seq]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    ["decision = CAST(decision AS BLOB)", "event_id = CAST(event_id AS BLOB)", "time = time + 0.25"],
+)
+async def test_value_that_no_filter_would_find_is_noticed(
+    store: Store, heads: list[AuditHead], sql: Sql, change: str
+) -> None:
+    sql(f"UPDATE audit_records SET {change} WHERE seq = 2")
+    assert "its column" in problems(await verify(store, anchors=heads))[2]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("number", "counted"), [("'x'", 6), ("NULL", 6), ("3", 7)])
+async def test_row_without_a_number_of_its_own_is_noticed(
+    store: Store, heads: list[AuditHead], sql: Sql, number: str, counted: int
+) -> None:
+    sql("CREATE TABLE loose AS SELECT * FROM audit_records")
+    sql("DROP TABLE audit_records")
+    sql("ALTER TABLE loose RENAME TO audit_records")
+    columns = EVERYTHING.replace("seq, ", "", 1)
+    sql(f"INSERT INTO audit_records SELECT {number}, {columns} FROM audit_records WHERE seq = 3")
+    found = await verify(store, anchors=heads)
+    assert found.problem_count > 0
+    assert found.records == counted
+
+
+async def test_place_in_the_chain_that_a_forger_took_refuses_appends(
+    store: Store, heads: list[AuditHead], sql: Sql
+) -> None:
+    sql(f"UPDATE audit_records SET prev_hash = '{heads[-1].hash}' WHERE seq = 1")
+    with pytest.raises(StoreUnavailable, match="tampered with"):
+        await add(store, entry(9))
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_number_of_another_type_is_not_built_upon(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(f"CREATE TABLE loose ({EVERYTHING})")  # without types, so that a number keeps its own
+    sql(f"INSERT INTO loose SELECT {EVERYTHING} FROM audit_records")
+    sql("DROP TABLE audit_records")
+    sql("ALTER TABLE loose RENAME TO audit_records")
+    sql("UPDATE audit_records SET seq = seq + 0.0")
+    with pytest.raises(StoreUnavailable, match="tampered with"):
+        await add(store, entry(9))

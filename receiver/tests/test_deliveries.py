@@ -228,6 +228,31 @@ async def test_commit_whose_answer_was_lost_is_found_to_have_happened(receiver, 
     assert (actions.count("event.outcome"), actions.count("event.late_outcome")) == (1, 0)
 
 
+async def test_handler_of_a_lost_commit_is_not_started_under_a_lease_that_has_ended(receiver, sql, monkeypatch) -> None:
+    """The outage may outlast the lease: under an ended one, another replica would take the handler for dead."""
+    store = receiver.handoff.desk.store
+    write = store.write
+    gate = gated(receiver)
+    token, content = await receiver.access_token(), event(event_id())
+
+    async def committed_but_not_told(work):
+        await write(work)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(store, "write", committed_but_not_told)
+    assert (await receiver.pipe.deliver(receiver.client, token, content)).status_code == 503
+    monkeypatch.setattr(store, "write", write)
+    receiver.clock.now += 120
+    token = await receiver.access_token()
+    request = asyncio.create_task(receiver.pipe.deliver(receiver.client, token, content))
+    await gate.entered.wait()
+    ((lease_until,),) = sql("SELECT lease_until FROM receipts")
+    gate.open.set()
+
+    assert lease_until > receiver.clock.now * 1_000_000
+    assert (await request).json()["state"] == "succeeded"
+
+
 async def test_store_that_is_away_means_503_and_no_handler(receiver, monkeypatch) -> None:
     token = await receiver.access_token()
 

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from hatchling.builders.wheel import WheelBuilder
 
 from fastapi_handoff.store import Store, StoreUnavailable, metadata
+from fastapi_handoff.store.tables import VERSION_TABLE
 from fixtures_store import connect
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ asyncio.run(main())
 
 async def test_revisions_make_exactly_the_tables_that_the_code_uses(store: Store) -> None:
     def differences(connection: Connection) -> list[Any]:
-        options = {"compare_type": True, "compare_server_default": True}
+        options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
     async with store.reading() as connection:
@@ -49,7 +50,7 @@ async def test_revisions_make_exactly_the_tables_that_the_code_uses(store: Store
 
 async def test_opening_again_changes_nothing(store: Store, sql: Callable[..., list[tuple[str]]]) -> None:
     await store.open()
-    assert sql("SELECT version_num FROM alembic_version") == [("0001",)]
+    assert sql("SELECT version_num FROM fastapi_handoff_schema") == [("0001",)]
 
 
 def test_processes_that_start_at_once_on_an_empty_database_all_open_it(
@@ -67,7 +68,7 @@ def test_processes_that_start_at_once_on_an_empty_database_all_open_it(
         replica.stdin.flush()
     errors = [replica.communicate(timeout=60)[1] for replica in replicas]
     assert [replica.returncode for replica in replicas] == [0] * len(replicas), errors
-    assert sql("SELECT version_num FROM alembic_version") == [("0001",)]
+    assert sql("SELECT version_num FROM fastapi_handoff_schema") == [("0001",)]
 
 
 async def test_stores_that_open_at_once_in_one_process_all_open(store_url: str) -> None:
@@ -107,7 +108,7 @@ async def test_upgrade_that_fails_leaves_nothing_half_done(store_url: str, sql: 
 async def test_database_of_a_newer_version_is_refused(
     store: Store, store_url: str, sql: Callable[..., Any], read_only: bool
 ) -> None:
-    sql("UPDATE alembic_version SET version_num = '9999'")
+    sql("UPDATE fastapi_handoff_schema SET version_num = '9999'")
     older = Store(store_url, read_only=read_only)
     with pytest.raises(StoreUnavailable, match="revision `9999`"):
         await older.open()

@@ -201,7 +201,13 @@ class Deliveries:
         async with self._store.reading() as connection:
             keys = await connection.run_sync(receipts.ended_leases, self._now())
         for key in {*keys, *self._doubtful}:
-            await self._visit(key)
+            try:
+                await self._visit(key)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # A receipt that somebody tampered with must not keep the others from being looked after.
+                logger.exception("the receipt of event %r cannot be looked after", key[1])
             self._doubtful.discard(key)
 
     async def _visit(self, key: Key) -> Receipt | None:
@@ -252,6 +258,9 @@ class Deliveries:
         if receipt.lease_owner == self._owner and handler is not None and not self._runs.was_started(receipt.key):
             # Ours, but not started: the commit went well and its answer was lost.
             self._hold(receipt.key)
+            # The outage may have outlasted the lease: to start under an ended one is to be taken for dead.
+            receipt = replace(receipt, lease_until=self._lease_end())
+            receipts.lease(connection, receipt)
             return receipt, True
         is_alive = receipt.lease_until is None or receipt.lease_until >= self._now()
         if is_alive or self._runs.task(receipt.key) is not None or not self._is_steady():

@@ -44,6 +44,7 @@ class Desk:
                 # Who is not authenticated learns the code, and nothing of what was expected.
                 shown = case.trace if case.trace.disclosed else ()
                 return render(error, shown, case.trace_id, head if case.trace.disclosed else None)
-        logger.error("%s is refused, for nothing can be recorded: %s", case.resource, error)
+        # `%r`: a path may hold line ends, and the log must not get lines of a stranger's making.
+        logger.error("%r is refused, for nothing can be recorded: %s", case.resource, error)
         refusal = Refusal("store-unavailable", "the receiver cannot record anything now, so it does nothing: try again")
         return render(refusal, (), case.trace_id, None)

@@ -79,6 +79,12 @@ class Context(_Member):
     type: EventType
     timestamp: Time
 
+    @field_validator("timestamp")
+    @classmethod
+    def _is_a_moment(cls, value: str) -> str:
+        _moment(value)
+        return value
+
 
 class BitbucketData(_Member):
     """What the pipe says of its pipeline; the first six and `branch` are compared with the attested identity."""

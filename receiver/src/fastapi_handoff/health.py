@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from fastapi_handoff.audit.rows import stored_bytes
 from fastapi_handoff.store import StoreUnavailable, audit_records
 
 if TYPE_CHECKING:
@@ -43,4 +44,4 @@ class Health:
 
 
 def _is_whole(row: Any) -> bool:
-    return bool(sha256(row.record.encode()).hexdigest() == row.hash)
+    return bool(sha256(stored_bytes(row.record)).hexdigest() == row.hash)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import IntegrityError
 
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.entry import AuditEntry, AuditHead
@@ -29,6 +30,10 @@ _HEAD = select(audit_records.c.seq, audit_records.c.hash, audit_records.c.time).
     audit_records.c.seq == select(func.max(audit_records.c.seq)).scalar_subquery()
 )
 _INSERT = insert(audit_records)
+_TAMPERED = (
+    "the end of the audit chain was tampered with, and nothing can be recorded after it: "
+    "run `fastapi-handoff audit verify`"
+)
 _LATEST = 253_402_300_799_999_999
 """The last microsecond of the year 9999, after which there is no RFC 3339."""
 
@@ -60,25 +65,25 @@ def append_now(connection: Connection, entry: AuditEntry, *, clock: Clock) -> Au
         now = max(now, time)
     record = build(entry, previous, now)
     stored, digest = encode(record)
-    change(
-        connection,
-        _INSERT,
-        {
-            "seq": record["seq"],
-            "prev_hash": record["prev_hash"],
-            "hash": digest,
-            "record": stored.decode(),
-            "time": now,
-            **searchable(record),
-        },
-    )
+    row_values = {
+        "seq": record["seq"],
+        "prev_hash": record["prev_hash"],
+        "hash": digest,
+        "record": stored.decode(),
+        "time": now,
+        **searchable(record),
+    }
+    try:
+        change(connection, _INSERT, row_values)
+    except IntegrityError:
+        # The lock kept all other appends out, so whoever took this place in the chain did not append.
+        raise StoreUnavailable(_TAMPERED) from None
     return AuditHead(record["seq"], digest)
 
 
 def _believable(seq: Any, digest: Any, time: Any) -> AuditHead:
-    if isinstance(digest, str) and isinstance(time, int) and time <= _LATEST and 0 < seq < SAFE_INTEGER:
+    # SQLite's columns hold what was put there: a number `3.0` would be taken on, and break the chain.
+    numbers = type(seq) is int and type(time) is int
+    if numbers and isinstance(digest, str) and time <= _LATEST and 0 < seq < SAFE_INTEGER:
         return AuditHead(seq, digest)
-    raise StoreUnavailable(
-        "the end of the audit chain was tampered with, and nothing can be recorded after it: "
-        "run `fastapi-handoff audit verify`"
-    )
+    raise StoreUnavailable(_TAMPERED)

@@ -35,6 +35,8 @@ def check(row: Any, before: Link) -> tuple[Link, list[str]]:
     digest = hashlib.sha256(stored).hexdigest()
     stored_hash = text(row.hash) or ""
     wrong = list(_position(row, before))
+    if type(row.seq) is not int or not isinstance(row.hash, str) or not isinstance(row.record, str):
+        wrong.append("a column of it has a type that an append does not write")
     if digest != stored_hash:
         wrong.append(f"its bytes hash to `{digest}`, its stored hash is `{stored_hash}`: it was edited")
     try:
@@ -72,10 +74,11 @@ def _position(row: Any, before: Link) -> Iterator[str]:
 
 def _copies(row: Any, record: dict[str, Any]) -> Iterator[str]:
     said: dict[str, Any] = {"seq": record["seq"], "prev_hash": record["prev_hash"], "time": record["time"]}
-    held: dict[str, Any] = {"seq": row.seq, "prev_hash": text(row.prev_hash), "time": _time(row.time)}
+    held: dict[str, Any] = {"seq": row.seq, "prev_hash": row.prev_hash, "time": _time(row.time)}
     for name, value in searchable(record).items():
         said[name] = value
-        held[name] = text(getattr(row, name))
+        # As it is: bytes that spell the same are found by no filter.
+        held[name] = getattr(row, name)
     for name, value in said.items():
         if held[name] != value:
             yield f"its column `{name}` is `{held[name]}`, its hashed bytes say `{value}`"
@@ -92,6 +95,6 @@ def _receipt(row: Any, record: dict[str, Any]) -> Iterator[str]:
 
 def _time(stored: Any) -> str | None:
     try:
-        return rfc3339(stored)
+        return rfc3339(stored) if isinstance(stored, int) else None
     except (TypeError, OverflowError):
         return None

@@ -82,6 +82,9 @@ async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[i
 def _problems(row: Any) -> Iterator[str]:
     receipt = {name: text(getattr(row, name)) for name in RECEIPT_COLUMNS}
     name = f"the receipt of event `{receipt['event_id']}` in repository `{receipt['repository_uuid']}`"
+    for column in (*RECEIPT_COLUMNS, "audit_hash"):
+        if not isinstance(getattr(row, column), str | None):
+            yield f"{name} has a `{column}` that is no text: it was rewritten"
     if row.hash is None:
         yield f"{name} names record {row.audit_seq!r}, which does not exist"
         return
@@ -98,5 +101,5 @@ def _problems(row: Any) -> Iterator[str]:
         return  # said already, about the record itself
     if record["event_id"] != receipt["event_id"]:
         yield f"{name} names this record, which is about event `{record['event_id']}`"
-    if record["receipt"] not in (None, receipt_digest(receipt)):
+    if record["receipt"] != receipt_digest(receipt):
         yield f"{name} does not say what it said when this record was made: it was rewritten"

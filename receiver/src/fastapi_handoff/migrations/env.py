@@ -2,11 +2,12 @@
 
 from alembic import context
 
-from fastapi_handoff.store.tables import metadata
+from fastapi_handoff.store.tables import VERSION_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
+    version_table=VERSION_TABLE,
     transactional_ddl=True,  # SQLite's DDL is transactional too; alembic assumes that it is not
 )
 context.run_migrations()

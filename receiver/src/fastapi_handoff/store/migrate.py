@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from fastapi_handoff.store import sqlite
 from fastapi_handoff.store.errors import StoreUnavailable
+from fastapi_handoff.store.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -53,7 +54,7 @@ async def upgrade(connection: AsyncConnection) -> None:
 
 async def require_head(connection: AsyncConnection) -> None:
     """Refuse a schema that is older or newer than this version of the package."""
-    found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    found = await connection.run_sync(lambda sync: _context(sync).get_current_revision())
     expected = ScriptDirectory.from_config(_config()).get_current_head()
     if found is None:
         raise StoreUnavailable("the database holds no store of fastapi-handoff: check the URL, or start the app once")
@@ -63,13 +64,17 @@ async def require_head(connection: AsyncConnection) -> None:
 
 def _upgrade(connection: Connection) -> None:
     config = _config()
-    found = MigrationContext.configure(connection).get_current_revision()
+    found = _context(connection).get_current_revision()
     if found is not None and found not in {
         script.revision for script in ScriptDirectory.from_config(config).walk_revisions()
     }:
         raise StoreUnavailable(_other_version(found))
     config.attributes["connection"] = connection
     alembic_upgrade(config, "head")
+
+
+def _context(connection: Connection) -> MigrationContext:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
 
 
 def _other_version(found: str) -> str:

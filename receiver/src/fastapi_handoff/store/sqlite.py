@@ -2,8 +2,8 @@
 
 The usual driver, aiosqlite, sends each step of each statement through a thread: eleven switches for one audit record,
 three milliseconds of CPU where SQLite itself needs a tenth of that. But within a transaction nothing waits for
-anything: the lock is held and the pages are in memory. What waits is the lock, which is asked for again and again
-without blocking (`begin`), and the disk, which only a commit waits for.
+anything: the lock is held and the pages are in memory. What waits is the lock, which is asked for again and again,
+blocking two milliseconds at most (`begin`), and the disk, which only a commit waits for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
 DRIVER = "sqlite+fastapi_handoff"
-BUSY_TIMEOUT = 0.02
+BUSY_TIMEOUT = 0.002
 """Seconds that SQLite itself waits for a lock; the event loop waits with it, so not long."""
 MAX_PAUSE = 0.01
 """Seconds, at most, between two attempts to become the writer."""

@@ -25,6 +25,9 @@ from sqlalchemy import (
 
 from fastapi_handoff.store.text import storable
 
+VERSION_TABLE = "fastapi_handoff_schema"
+"""Where Alembic keeps the revision: the app may use Alembic's usual name for tables of its own in the same database."""
+
 metadata = MetaData(
     naming_convention={  # so that a later migration can name what an earlier one made
         "pk": "pk_%(table_name)s",
