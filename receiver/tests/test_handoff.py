@@ -15,6 +15,7 @@ from openapi_schema_validator import OAS31Validator
 import fastapi_handoff
 from fastapi_handoff import Handoff, Identity
 from fastapi_handoff.problems import CODES
+from fastapi_handoff.requests import text_path
 from pipe import Pipe, event, event_id
 from provider import STEP_UUID
 from receiver_app import ORIGIN, URL, Receiver
@@ -193,6 +194,52 @@ async def test_identity_in_a_mounted_app_is_refused_with_a_problem(receiver) -> 
     ]
     assert answers[0].json() == STEP_UUID
     assert answers[1].json()["code"] == "proof-replayed"
+
+
+@pytest.mark.parametrize(
+    ("mounted_at", "path"),
+    [("/t/{tenant}", "/t/a%20b/x"), ("/t/{tenant}", "/t/%61%2fb/x"), ("/t a", "/t%20a/x"), ("/t", "/t/x")],
+)
+async def test_proof_names_the_path_as_it_was_sent_to_a_mounted_app(
+    receiver, records, mounted_at: str, path: str
+) -> None:
+    inner = FastAPI()
+
+    @inner.post("/x")
+    @inner.post("/b/x")
+    async def call(identity: Annotated[Identity, Depends(receiver.handoff.identity)]) -> str:
+        return identity.step_uuid
+
+    receiver.app.mount(mounted_at, inner)
+    token = await receiver.access_token()
+
+    async def status_of(htu_path: str) -> int:
+        proof = receiver.pipe.proof("POST", f"{ORIGIN}{htu_path}", token)
+        headers = {"Authorization": f"DPoP {token}", "DPoP": proof}
+        return (await receiver.client.post(path, headers=headers)).status_code
+
+    assert await status_of(path) == 200
+    assert [r["resource"] for r in records()[-3:]] == [f"POST {path}"] * 3
+    # Another spelling of the path, and each doubling of the prefix, is another URL.
+    for other in (path.replace("/t", "/%74"), f"/t{path}", path.removeprefix("/t"), f"{path}/"):
+        assert await status_of(other) == 401
+
+
+@pytest.mark.parametrize(
+    ("root", "sent", "public"),
+    [
+        ("/api", "/config/sync", "/api/config/sync"),
+        ("/api", "/api/config/sync", "/api/config/sync"),
+        ("/api/", "/config/sync", "/api/config/sync"),
+        ("/config", "/config/sync", "/config/sync"),
+        ("/conf", "/config/sync", "/conf/config/sync"),
+        ("", "/config/sync", "/config/sync"),
+    ],
+)
+def test_prefix_that_a_proxy_cut_is_part_of_the_path(root: str, sent: str, public: str) -> None:
+    scope = {"type": "http", "path": sent, "raw_path": sent.encode(), "root_path": root}
+    assert text_path(scope) == public
+    assert text_path({**scope, "raw_path": None}) == public
 
 
 # Two handoffs in one app

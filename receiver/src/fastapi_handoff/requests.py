@@ -93,14 +93,24 @@ async def read_body(request: Request, limit: int, code: str) -> bytes:
 
 
 def text_path(scope: Scope) -> str:
-    """Give the path of the request as it was sent, percent signs and all, without the query."""
+    """Give the path of the request as it was sent, percent signs and all, without the query.
+
+    A prefix that a proxy cut is put back; what a mount took from the path is in it anyway.
+    """
     raw: bytes | None = scope.get("raw_path")
-    path = raw.partition(b"?")[0].decode("latin-1") if raw is not None else str(scope["path"])
-    root = str(scope.get("root_path", ""))
-    return path if path.startswith(root) else root + path
+    sent = raw.partition(b"?")[0].decode("latin-1") if raw is not None else str(scope["path"])
+    return sent if _has_root(scope) else _root(scope) + sent
 
 
 def route_path(scope: Scope) -> str:
     """Give the path that routes are matched with: decoded, and without the prefix under which a proxy has the app."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+    return str(scope["path"])[len(_root(scope)) :] if _has_root(scope) else str(scope["path"])
+
+
+def _root(scope: Scope) -> str:
+    return str(scope.get("root_path", "")).rstrip("/")
+
+
+def _has_root(scope: Scope) -> bool:
+    # Both are decoded, the path as it was sent is not. With the slash: `/apis` is not below `/api`.
+    return f"{scope['path']}/".startswith(f"{_root(scope)}/")
