@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import Depends, FastAPI, Security
+from fastapi import Depends, FastAPI, Security, WebSocket
 from openapi_schema_validator import OAS31Validator
 
 import fastapi_handoff
@@ -194,6 +194,28 @@ async def test_identity_in_a_mounted_app_is_refused_with_a_problem(receiver) -> 
     ]
     assert answers[0].json() == STEP_UUID
     assert answers[1].json()["code"] == "proof-replayed"
+
+
+async def test_websocket_that_asks_for_an_identity_is_refused(receiver) -> None:
+    @receiver.app.websocket("/live")
+    async def live(websocket: WebSocket, identity: Annotated[Identity, Security(receiver.handoff.identity)]) -> None:
+        raise AssertionError("nobody is let in")
+
+    received = iter([{"type": "websocket.connect"}])
+    sent = []
+
+    async def receive() -> dict[str, str]:
+        return next(received)
+
+    async def send(message: dict[str, str]) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/live", "raw_path": b"/live", "query_string": b"", "headers": []}
+    await receiver.app(scope, receive, send)
+
+    [close] = sent
+    assert (close["type"], close["code"]) == ("websocket.close", 1008)
+    assert "not for websockets" in close["reason"]
 
 
 @pytest.mark.parametrize(

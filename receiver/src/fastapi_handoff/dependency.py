@@ -1,12 +1,14 @@
 """`Security(handoff.identity, scopes=[…])`: the same gate for the app's own routes."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of `__call__`.
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Request, WebSocketException
 from fastapi.openapi.models import HTTPBase
 from fastapi.responses import JSONResponse
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from sqlalchemy import Connection
+from starlette.requests import HTTPConnection
+from starlette.status import WS_1008_POLICY_VIOLATION
 
 from fastapi_handoff.audit import append_now
 from fastapi_handoff.case import Case
@@ -57,8 +59,12 @@ class IdentityDependency(DPoP):
         self._desk = desk
         self._origin = origin
 
-    async def __call__(self, request: Request, needed: SecurityScopes) -> Identity:  # type: ignore[override]
+    async def __call__(self, connection: HTTPConnection, needed: SecurityScopes) -> Identity:  # type: ignore[override]
         """Give the identity of the caller. Raises `Refused`, which is answered as a problem."""
+        if connection.scope["type"] != "http":
+            # A proof is for one request. What comes later over a socket would have none, and no record.
+            raise WebSocketException(WS_1008_POLICY_VIOLATION, "`handoff.identity` is not for websockets")
+        request = Request(connection.scope)
         case = Case("route.call", f"{request.method} {text_path(request.scope)}", trace_id(request.scope))
         attested: dict[IdentityDependency, Identity] = request.scope.setdefault(ATTESTED_KEY, {})
         identity = attested.get(self)

@@ -30,6 +30,8 @@ class AuditMiddleware:
     What cannot be recorded is answered 503 and does not happen. The actor is the identity that `handoff.identity`
     attested for the request; without one it is nobody: no address, no user name, nothing of the query or the body.
     The handoff's own routes record for themselves, in the transaction of what they change.
+
+    Websockets are not recorded, neither the handshake nor what is sent: they pass as if this were not here.
     """
 
     def __init__(self, app: ASGIApp, *, handoff: Handoff) -> None:
