@@ -125,6 +125,7 @@ class FaultyLink:
         self.tls = tls
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
         self.reset()
 
     def reset(self) -> None:
@@ -148,6 +149,11 @@ class FaultyLink:
         for listening in self._sockets:
             threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
         return self
+
+    def settle(self) -> None:
+        """Waits, once the pipe has ended, for what is still on its way to the server."""
+        while self._threads:
+            self._threads.pop().join(_SECONDS)
 
     def refuse(self) -> None:
         """Nobody listens any more, until `listen_again()`; connections under way go on."""
@@ -183,7 +189,9 @@ class FaultyLink:
                     _reset_on_close(connection)
                     self._close(connection)
                 else:
-                    threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+                    thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
 
     def _serve(self, plain: socket.socket) -> None:
         connection = plain

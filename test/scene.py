@@ -104,7 +104,7 @@ class Scene:
         self._tap.write_bytes(b"")
         self.runs.clear()
         self.secrets = {ACCESS_TOKEN, *self.signing_secrets}
-        ((self._last_seq,),) = self._rows("SELECT coalesce(max(seq), 0) FROM audit_records")
+        ((self._last_seq,),) = self.rows("SELECT coalesce(max(seq), 0) FROM audit_records")
 
     def step(self, **change: Any) -> Step:
         """A production deployment of `acme/api` from main, or what `change` makes of it."""
@@ -164,7 +164,7 @@ class Scene:
     def recorded_refusals(self) -> list[str]:
         """The codes of the refusals in the audit chain since the test began."""
         since = "SELECT code FROM audit_records WHERE decision = 'refused' AND seq > ? ORDER BY seq"
-        return [code for (code,) in self._rows(since, self._last_seq)]
+        return [code for (code,) in self.rows(since, self._last_seq)]
 
     def audit_verify(self) -> subprocess.CompletedProcess[str]:
         """What an auditor gets to read about the receiver's chain."""
@@ -172,7 +172,8 @@ class Scene:
         command = [program, "audit", "verify", "--store", f"sqlite:///{self.database}"]
         return subprocess.run(command, check=False, capture_output=True, text=True)
 
-    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the receiver's database answers."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return connection.execute(statement, values).fetchall()
 
@@ -199,9 +200,9 @@ class Scene:
         places = [(f"run {at}, {name}", text) for at, run in enumerate(self.runs) for name, text in _streams(run)]
         places += [("a request to Bitbucket", request.body.decode()) for request in self.to_bitbucket()]
         places += [("the receiver's log", self.log.read_text())]
-        tables = [name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
         # The names come from the database's own catalogue.
-        rows = [row for table in tables for row in self._rows(f'SELECT * FROM "{table}"')]  # noqa: S608
+        rows = [row for table in tables for row in self.rows(f'SELECT * FROM "{table}"')]  # noqa: S608
         places += [("the receiver's database", repr(row)) for row in rows]
         return leaks(self.secrets | minted | self.standin.credentials.all_secrets(), places)
 
