@@ -218,7 +218,7 @@ impl Reporter {
         };
         let console = &self.reporting.console;
         match timeout(BEGIN_LIMIT, status::begin(&self.http, &self.reporting, BEGIN_LIMIT)).await {
-            Ok(Ok(())) => true,
+            Ok(Ok(earlier_may_arrive)) => !earlier_may_arrive,
             Ok(Err(error)) => {
                 console.debug(&format!("INPROGRESS was not set: {error}"));
                 !error.may_have_arrived

@@ -156,7 +156,7 @@ async fn fetch(
         .with_secret_answer()
         .secret_header(AUTHORIZATION, &basic(id, secret, console))
         .body(b"grant_type=client_credentials".to_vec());
-    let answer = send(http, console, &request, budget, None)
+    let taken = send(http, console, &request, budget, None)
         .await
         .map_err(|error| ReportError {
             what: format!("no access token for BITBUCKET_CLIENT_ID: {error}"),
@@ -169,7 +169,7 @@ async fn fetch(
     let Ok(Fetched {
         access_token,
         expires_in,
-    }) = serde_json::from_slice(&answer.body)
+    }) = serde_json::from_slice(&taken.answer.body)
     else {
         return Err(ReportError::new(
             "Bitbucket's answer for BITBUCKET_CLIENT_ID is not an access token",

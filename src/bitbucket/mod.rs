@@ -95,6 +95,13 @@ pub fn stable_key(service: &str, environment: Option<&str>) -> String {
     format!("{kept}-{hash}")
 }
 
+/// What Bitbucket took.
+struct Taken {
+    answer: Answer,
+    /// Whether an earlier try got no answer, and so may arrive yet.
+    earlier_may_arrive: bool,
+}
+
 /// Sends until it is taken, refused, or the budget is used up. `unreachable` is the advice where no connection is final.
 async fn send(
     http: &Http,
@@ -102,12 +109,17 @@ async fn send(
     request: &Request,
     budget: Duration,
     unreachable: Option<&str>,
-) -> Result<Answer, ReportError> {
+) -> Result<Taken, ReportError> {
     let mut retry = Retry::new(budget);
     let mut may_have_arrived = false;
     loop {
         let (mut error, again) = match http.send(request).await {
-            Ok(answer) if answer.status.is_success() => return Ok(answer),
+            Ok(answer) if answer.status.is_success() => {
+                return Ok(Taken {
+                    answer,
+                    earlier_may_arrive: may_have_arrived,
+                });
+            }
             Ok(answer) => {
                 let passing = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
                 let wait = retry_after(&answer.headers, SystemTime::now());

@@ -27,8 +27,8 @@ struct BuildStatus<'a> {
     refname: Option<&'a str>,
 }
 
-/// Sets the status to `INPROGRESS`.
-pub(crate) async fn begin(http: &Http, reporting: &Reporting, budget: Duration) -> Result<(), ReportError> {
+/// Sets the status to `INPROGRESS`. True where an earlier try of that may arrive yet.
+pub(crate) async fn begin(http: &Http, reporting: &Reporting, budget: Duration) -> Result<bool, ReportError> {
     put(http, reporting, "INPROGRESS", "Handing the deployment over", budget).await
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn end(
     budget: Duration,
 ) -> Result<(), ReportError> {
     let state = state(outcome.verdict);
-    put(http, reporting, state, &outcome.headline, budget).await
+    put(http, reporting, state, &outcome.headline, budget).await.map(|_| ())
 }
 
 /// Bitbucket's word for a verdict.
@@ -59,7 +59,7 @@ async fn put(
     state: &'static str,
     description: &str,
     budget: Duration,
-) -> Result<(), ReportError> {
+) -> Result<bool, ReportError> {
     let Some(credentials) = &reporting.credentials else {
         let advice = "Set BITBUCKET_ACCESS_TOKEN, or REPORT: insights";
         return Err(ReportError::new("there is no credential for a build status", advice));
@@ -90,5 +90,7 @@ async fn put(
     let request = credentials
         .authorize(request, http, &reporting.oauth_url, budget, &reporting.console)
         .await?;
-    send(http, &reporting.console, &request, budget, None).await.map(|_| ())
+    send(http, &reporting.console, &request, budget, None)
+        .await
+        .map(|taken| taken.earlier_may_arrive)
 }
