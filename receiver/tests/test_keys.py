@@ -92,6 +92,31 @@ async def test_store_away_while_looking_for_a_key_is_not_an_unknown_key(store_ur
     await store.close()
 
 
+async def test_all_who_wait_for_a_key_share_one_failure_of_the_store(store_url: str, monkeypatch) -> None:
+    clock = iter(range(10**6))
+    store = Store(store_url)
+    await store.open()
+    keys = SigningKeys(store, monotonic=lambda: next(clock) / 1000)
+    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.0)
+    looks = 0
+
+    def away():
+        nonlocal looks
+        looks += 1
+        raise StoreUnavailable("gone fishing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "reading", away)
+        results = await asyncio.gather(*(keys.find(f"x{n}", 1000) for n in range(12)), return_exceptions=True)
+        assert [(type(result), str(result)) for result in results] == [(StoreUnavailable, "gone fishing")] * 12
+        assert looks == 1
+        with pytest.raises(StoreUnavailable):
+            await keys.find("x", 1000)
+        assert looks == 2, "who comes after the failure looks again"
+    assert await keys.find("x", 1000) is None
+    await store.close()
+
+
 @pytest.mark.parametrize("secret", [OLD_SECRET, NEW_SECRET])
 async def test_either_secret_verifies_while_rotating(receivers, secret: str) -> None:
     receiver = await receivers(signing_secrets=[OLD_SECRET, NEW_SECRET])

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 
 from fastapi_handoff import jws
 from fastapi_handoff.limits import ACCESS_TOKEN_LIFETIME, LEEWAY
-from fastapi_handoff.store import public_keys
+from fastapi_handoff.store import StoreUnavailable, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,8 @@ class SigningKeys:
         self._known: dict[str, _PublicKey] = {}
         self._tried_at = float("-inf")
         self._looked_at = float("-inf")
+        self._failure: tuple[Any, ...] = ()
+        self._failed_at = float("-inf")
         self._single_flight = asyncio.Lock()
 
     def current(self, now: int) -> SigningKey:
@@ -122,10 +124,17 @@ class SigningKeys:
             # A look that began after this request came shows every key its token can be signed with.
             if kid in self._known or self._looked_at > asked_at:
                 return
+            if self._failed_at > asked_at:
+                # Those who waited for a look share its failure too: one at a time, each would wait longer than the last.
+                raise StoreUnavailable(*self._failure)
             await asyncio.sleep(max(0.0, self._tried_at + LOOKUP_SECONDS - self._monotonic()))
             began_at = self._tried_at = self._monotonic()
-            async with self._store.reading() as connection:
-                rows = (await connection.execute(select(public_keys))).all()
+            try:
+                async with self._store.reading() as connection:
+                    rows = (await connection.execute(select(public_keys))).all()
+            except StoreUnavailable as error:
+                self._failure, self._failed_at = error.args, self._monotonic()
+                raise
         self._looked_at = began_at
         known = {row.kid: _PublicKey(_read(row.jwk), row.not_after) for row in rows}
         if self._current is not None:
