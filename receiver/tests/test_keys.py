@@ -117,6 +117,32 @@ async def test_all_who_wait_for_a_key_share_one_failure_of_the_store(store_url: 
     await store.close()
 
 
+UNREADABLE = [
+    "",
+    "{",
+    "[]",
+    "null",
+    "{}",
+    '{"kty":"EC","crv":"P-256","x":1,"y":2}',
+    '{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}',
+    '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("jwk", UNREADABLE, ids=range(len(UNREADABLE)))
+async def test_unreadable_key_in_the_store_hides_no_other_and_is_told_once(receivers, sql, caplog, jwk: str) -> None:
+    first, second = await receivers(), await receivers()
+    token = await first.access_token()
+    sql(f"INSERT INTO public_keys (kid, jwk, not_after) VALUES ('broken', '{jwk}', {2**40})")
+
+    for _ in range(2):
+        [published] = (await second.client.get(f"{URL}/jwks.json")).json()["keys"]
+        assert published["kid"] != "broken"
+    assert (await first.pipe.deliver(second.client, token, event(event_id()))).status_code == 200
+    assert caplog.text.count("public key `broken`") == 1
+
+
 @pytest.mark.parametrize("secret", [OLD_SECRET, NEW_SECRET])
 async def test_either_secret_verifies_while_rotating(receivers, secret: str) -> None:
     receiver = await receivers(signing_secrets=[OLD_SECRET, NEW_SECRET])

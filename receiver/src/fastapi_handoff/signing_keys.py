@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,13 +14,16 @@ from sqlalchemy import insert, select
 from fastapi_handoff import jws
 from fastapi_handoff.limits import ACCESS_TOKEN_LIFETIME, LEEWAY
 from fastapi_handoff.store import StoreUnavailable, public_keys
+from fastapi_handoff.strict_json import parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqlalchemy import Connection
 
     from fastapi_handoff.store import Store
+
+logger = logging.getLogger(__name__)
 
 ROTATION_SECONDS: Final = 3600
 """How long one key signs."""
@@ -74,6 +78,8 @@ class SigningKeys:
         self._looked_at = float("-inf")
         self._failure: tuple[Any, ...] = ()
         self._failed_at = float("-inf")
+        self._unreadable: set[str] = set()
+        """What the log was told of already."""
         self._single_flight = asyncio.Lock()
 
     def current(self, now: int) -> SigningKey:
@@ -113,10 +119,12 @@ class SigningKeys:
     async def all_public(self, now: int) -> list[dict[str, Any]]:
         """Give every public key that may still verify a token, as JWKs. Raises `StoreUnavailable`."""
         async with self._store.reading() as connection:
-            rows = await connection.execute(
-                select(public_keys.c.jwk).where(public_keys.c.not_after >= now).order_by(public_keys.c.kid)
-            )
-            return [json.loads(row.jwk) for row in rows]
+            rows = (
+                await connection.execute(
+                    select(public_keys).where(public_keys.c.not_after >= now).order_by(public_keys.c.kid)
+                )
+            ).all()
+        return [jwk for _, jwk, _ in self._readable(rows)]
 
     async def _look(self, kid: str) -> None:
         asked_at = self._monotonic()
@@ -125,7 +133,7 @@ class SigningKeys:
             if kid in self._known or self._looked_at > asked_at:
                 return
             if self._failed_at > asked_at:
-                # Those who waited for a look share its failure too: one at a time, each would wait longer than the last.
+                # Those who waited for a look share its failure too: one after another, the last would wait for all.
                 raise StoreUnavailable(*self._failure)
             await asyncio.sleep(max(0.0, self._tried_at + LOOKUP_SECONDS - self._monotonic()))
             began_at = self._tried_at = self._monotonic()
@@ -136,12 +144,20 @@ class SigningKeys:
                 self._failure, self._failed_at = error.args, self._monotonic()
                 raise
         self._looked_at = began_at
-        known = {row.kid: _PublicKey(_read(row.jwk), row.not_after) for row in rows}
+        known = {row.kid: _PublicKey(key, row.not_after) for row, _, key in self._readable(rows)}
         if self._current is not None:
             known[self._current.kid] = _PublicKey(self._current.private.public_key(), self._current.not_after)
         self._known = known
 
-
-def _read(jwk: str) -> ec.EllipticCurvePublicKey:
-    members = json.loads(jwk)
-    return jws.p256_key(members["x"], members["y"])
+    def _readable(self, rows: Iterable[Any]) -> Iterator[tuple[Any, dict[str, Any], ec.EllipticCurvePublicKey]]:
+        """Give the rows that have a key, with its JWK. One damaged row must not take the others' keys away."""
+        for row in rows:
+            try:
+                jwk = parse_object(row.jwk.encode())
+                key = jws.p256_key(jwk["x"], jwk["y"])
+            except (KeyError, TypeError, ValueError) as error:
+                if row.kid not in self._unreadable:
+                    self._unreadable.add(row.kid)
+                    logger.warning("the public key `%s` in the store is not a P-256 JWK: %r", row.kid, error)
+            else:
+                yield row, jwk, key
