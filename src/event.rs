@@ -199,7 +199,7 @@ impl Event {
                         pipeline_uuid: &pipeline.pipeline_uuid,
                         step_uuid: &pipeline.step_uuid,
                         branch: branch(pipeline, claims),
-                        environment_uuid: pipeline.environment_uuid.as_deref(),
+                        environment_uuid: environment_uuid(pipeline, claims),
                         commit: &pipeline.commit,
                         tag: pipeline.tag.as_deref(),
                         build_number: pipeline.build_number,
@@ -219,6 +219,14 @@ impl Event {
 fn branch<'a>(pipeline: &'a Pipeline, claims: &UnverifiedClaims) -> Option<&'a str> {
     claims.branch_name.as_ref()?;
     pipeline.branch.as_deref()
+}
+
+/// The variable, for the receiver to compare; where the pipe's container was not given it, what the token says.
+fn environment_uuid<'a>(pipeline: &'a Pipeline, claims: &'a UnverifiedClaims) -> Option<&'a str> {
+    pipeline
+        .environment_uuid
+        .as_deref()
+        .or(claims.environment_uuid.as_deref())
 }
 
 /// CDEvents asks for RFC 3339; more than milliseconds would only be noise.

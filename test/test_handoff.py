@@ -46,6 +46,11 @@ def test_the_receipt_file_tells_attested_and_asserted_apart(scene: Scene, build_
     assert receipt["result"] == {"rolled_out": f"pkg:bitbucket/acme/api@{step.commit}"}
 
 
+def test_a_container_that_is_not_given_the_environments_uuid_takes_the_tokens(scene: Scene, build_dir: Path) -> None:
+    run = scene.run(scene.variables(scene.step(), BITBUCKET_DEPLOYMENT_ENVIRONMENT_UUID=None), build_dir)
+    assert run.exit_code == 0, run.text
+
+
 def test_one_exchange_and_one_event_reach_the_receiver(scene: Scene, build_dir: Path) -> None:
     scene.run(scene.variables(scene.step()), build_dir)
     assert [(request.method, request.path) for request in scene.requests("POST", "/")] == [
