@@ -9,7 +9,7 @@ SHELL := bash
 BIN := .venv/bin
 TOOLS := .venv/installed
 PIPE_DEBUG := target/debug/fastapi-handoff
-SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh)
+SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh test/local_runner/*.sh)
 
 test: $(TOOLS)
 	cargo test --locked

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,9 +33,9 @@ INSIGHTS = Point("insights", "insights", lambda _: True)
 
 @dataclass
 class FaultyScene(Scene):
-    """The links start without faults; with `tls`, the one to the receiver is under TLS."""
+    """The links start without faults; those that are named in `tls` are under TLS."""
 
-    tls: ssl.SSLContext | None = None
+    tls: Mapping[str, ssl.SSLContext] = field(default_factory=dict)
 
     def _stand_between(self, stack: ExitStack) -> None:
         standin = self.standin
@@ -47,13 +47,15 @@ class FaultyScene(Scene):
         }
         self.links: dict[str, FaultyLink] = {}
         for name, url in servers.items():
-            tls = self.tls if name == "receiver" else None
             # The host in a URL of the stand-in is the pipe's name for this machine, which may not know it itself.
             host = urlsplit(url).hostname if name == "receiver" else self.pipe.hosts[0]
             upstream = (host or "", urlsplit(url).port or 0)
-            self.links[name] = stack.enter_context(FaultyLink(self.pipe.hosts, upstream, tls=tls))
-        scheme = "https" if self.tls else "http"
-        self.receiver.url = f"{scheme}://{self.pipe.public_host}:{self.links['receiver'].port}/handoff"
+            self.links[name] = stack.enter_context(FaultyLink(self.pipe.hosts, upstream, tls=self.tls.get(name)))
+        self.receiver.url = f"{self._origin('receiver')}/handoff"
+
+    def _origin(self, name: str) -> str:
+        scheme = "https" if name in self.tls else "http"
+        return f"{scheme}://{self.pipe.public_host}:{self.links[name].port}"
 
     def reset(self) -> None:
         """Mends the links, too."""
@@ -63,11 +65,10 @@ class FaultyScene(Scene):
 
     def variables(self, step: Step, token: str | None = None, **change: str | None) -> dict[str, str]:
         """As in any scene, over the links, signed, and with patience enough for one or two faults."""
-        host = self.pipe.public_host
         usual: Mapping[str, str | None] = {
-            "BITBUCKET_API_URL": f"http://{host}:{self.links['api'].port}",
-            "BITBUCKET_OAUTH_URL": f"http://{host}:{self.links['oauth'].port}/site/oauth2/access_token",
-            "BITBUCKET_PROXY_URL": f"http://{host}:{self.links['insights'].port}",
+            "BITBUCKET_API_URL": self._origin("api"),
+            "BITBUCKET_OAUTH_URL": f"{self._origin('oauth')}/site/oauth2/access_token",
+            "BITBUCKET_PROXY_URL": self._origin("insights"),
             "SIGNING_SECRET": SIGNING_SECRET,
             "TIMEOUT": "1",
             "RETRY_BUDGET": "6",

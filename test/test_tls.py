@@ -30,7 +30,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def tls_stage(
     authority: Authority, binary_pipe: BinaryPipe, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FaultyScene]:
-    tls = authority.server("127.0.0.1")
+    tls = {"receiver": authority.server("127.0.0.1")}
     with FaultyScene(binary_pipe, tmp_path_factory.mktemp("tls"), [SIGNING_SECRET], tls=tls) as scene:
         yield scene
 

@@ -4,9 +4,11 @@
 # toolchain; and on it the crates of Cargo.lock, so that the build inside needs no network.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=test/container/debian.sh
+. test/container/debian.sh
 
 rust_version=$(rustc --version | cut -d' ' -f2)
-suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+suite=$(debian_suite)
 base="fastapi-handoff-builder-base:$rust_version-$suite"
 lock_hash=$(sha256sum Cargo.lock | cut -c1-16)
 image="fastapi-handoff-builder:$rust_version-$suite-$lock_hash"
@@ -18,24 +20,9 @@ exists() {
     docker image inspect "$1" >/dev/null 2>&1
 }
 
-# The mirror is the one that apt uses here, so that none is written down in this repository.
-# shellcheck disable=SC2016 # apt-get replaces these words, not the shell
-mirror() {
-    apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v suite="$suite" '$1 == suite && $2 == "main" { print $3; exit }'
-}
-
 make_base() {
     local from
-    from=$(mirror)
-    if [ -z "$from" ]; then
-        apt-get update
-        from=$(mirror)
-    fi
-    if [ -z "$from" ]; then
-        echo "apt knows no mirror of \`$suite\` with the component \`main\`" >&2
-        return 1
-    fi
+    from=$(debian_mirror "$suite")
     debootstrap --variant=minbase --include=gcc,libc6-dev "$suite" "$work/root" "$from"
     rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
     # The toolchain without its documentation, which is more than half of it.
