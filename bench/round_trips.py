@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pipe_under_test import BinaryPipe
 from scene import Scene
 from slow_link import FAR_ADDRESS, namespaces
-from stage import BENCH, PIPE, child, measure, ways
+from stage import BENCH, PIPE, child, seconds, ways
 
 ROUND_TRIP = 0.2
 BUDGET = 5
@@ -48,7 +48,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return pem, key_pem
 
 
-def seconds(scene: Scene, folder: Path, delay_milliseconds: int) -> dict[str, float]:
+def medians(scene: Scene, folder: Path, delay_milliseconds: int) -> dict[str, float]:
     """The median time of each way over a link with this delay in each direction."""
     pem, key = certificate(folder)
     # Two, as in the real world: what one knows of a connection does not help with the other.
@@ -68,16 +68,16 @@ def seconds(scene: Scene, folder: Path, delay_milliseconds: int) -> dict[str, fl
                 token = scene.token(scene.step(), audiences=[receiver])
                 here = {"RECEIVER_URL": receiver, "BITBUCKET_API_URL": bitbucket, "CA_CERTIFICATE": str(pem)}
                 variables = scene.variables(scene.step(), token, DEBUG=None, **here)
-                cost = measure(command, variables, folder, within=["ip", "netns", "exec", near])
-                measured.setdefault(way, []).append(cost.seconds)
+                inside = ["ip", "netns", "exec", near, *command]
+                measured.setdefault(way, []).append(seconds(inside, variables, folder))
     return {way: statistics.median(times) for way, times in measured.items()}
 
 
 def main() -> None:
     """Compare the slow link with the same link without a delay."""
     with tempfile.TemporaryDirectory() as name, Scene(BinaryPipe(PIPE), Path(name)) as scene:
-        near = seconds(scene, Path(name), 0)
-        far = seconds(scene, Path(name), int(ROUND_TRIP * 1000 / 2))
+        near = medians(scene, Path(name), 0)
+        far = medians(scene, Path(name), int(ROUND_TRIP * 1000 / 2))
     print(f"round trips on the waiting path, {ROUND_TRIP * 1000:.0f} ms each, TLS 1.3; medians of {ROUNDS}")
     for way, slow in far.items():
         print(f"  {way:<28} {slow:6.2f} s   {(slow - near[way]) / ROUND_TRIP:5.1f} round trips")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,14 +14,6 @@ PIPE = ROOT / "target/release/fastapi-handoff"
 BENCH = ROOT / "bench"
 TOOLKIT_VENV = ROOT / "build" / "bench-toolkit"
 TOOLKIT_PACKAGES = ["bitbucket-pipes-toolkit==6.2.0", "cryptography"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one run of a whole process: seconds on the clock, and bytes of memory at its peak."""
-
-    seconds: float
-    peak_memory: int
 
 
 def toolkit_python() -> Path:
@@ -43,30 +34,49 @@ def ways() -> dict[str, list[str]]:
     }
 
 
-def measure(command: Sequence[str], variables: Mapping[str, str], folder: Path, within: Sequence[str] = ()) -> Cost:
-    """Runs a command to its good end, started by `within` (`ip netns exec …`) where given.
+def seconds(command: Sequence[str], variables: Mapping[str, str], folder: Path) -> float:
+    """The time on the clock of one run of a whole process, to its good end.
 
-    The peak is that of the largest process, as GNU time tells it: a child of this interpreter would inherit its peak.
+    By `posix_spawn`: what forking this interpreter costs would be a good part of the pipe's own time.
+    """
+    program, log = shutil.which(command[0]) or command[0], folder / "bench.log"
+    environment = {"PATH": os.environ["PATH"], **variables}
+    with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+        actions = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)]
+        started = time.perf_counter()
+        process = os.posix_spawn(program, list(command), environment, file_actions=actions)
+        _, status = os.waitpid(process, 0)
+        taken = time.perf_counter() - started
+    _require_success(command, os.waitstatus_to_exitcode(status), log)
+    return taken
+
+
+def peak_memory(command: Sequence[str], variables: Mapping[str, str], folder: Path) -> int:
+    """The bytes that the largest process of a run had at its peak, as GNU time tells it.
+
+    A child of this interpreter would inherit the interpreter's own peak.
     """
     gnu_time = shutil.which("time")
     if gnu_time is None:
         raise SystemExit("GNU time is needed: install the package `time`")
     log, peak = folder / "bench.log", folder / "bench.peak"
     with log.open("wb") as output:
-        started = time.perf_counter()
         done = subprocess.run(
-            [*within, gnu_time, "--format=%M", f"--output={peak}", *command],
+            [gnu_time, "--format=%M", f"--output={peak}", *command],
             env={"PATH": os.environ["PATH"], **variables},
-            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
         )
-        seconds = time.perf_counter() - started
-    if done.returncode != 0:
-        raise SystemExit(f"{command[0]} ended with {done.returncode}:\n{log.read_text()}")
-    return Cost(seconds, int(peak.read_text()) * 1024)
+    _require_success(command, done.returncode, log)
+    return int(peak.read_text()) * 1024
+
+
+def _require_success(command: Sequence[str], exit_code: int, log: Path) -> None:
+    if exit_code != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {exit_code}:\n{log.read_text()}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipe_under_test import BinaryPipe
 from scene import Scene
-from stage import BENCH, PIPE, Cost, child, measure, ways
+from stage import BENCH, PIPE, child, peak_memory, seconds, ways
 
 TOOLKIT_BUDGET = 50
 MEMORY_BUDGET_MIB = 8
@@ -22,19 +22,18 @@ ROUNDS = 21
 def compare(title: str, variables: Callable[[], Mapping[str, str]], folder: Path) -> None:
     """Measure in turns, so that a noisy moment hits all of them."""
     commands = ways()
-    costs: dict[str, list[Cost]] = {name: [] for name in commands}
-    for turn in range(ROUNDS + 1):
+    # These runs also warm the servers and the page cache.
+    peaks = {way: max(peak_memory(command, variables(), folder) for _ in range(3)) for way, command in commands.items()}
+    times: dict[str, list[float]] = {way: [] for way in commands}
+    for _ in range(ROUNDS):
         for way, command in commands.items():
-            cost = measure(command, variables(), folder)
-            # The first turn warms the servers and the page cache.
-            if turn > 0:
-                costs[way].append(cost)
-    of_pipe = statistics.median(cost.seconds for cost in costs["pipe"])
+            times[way].append(seconds(command, variables(), folder))
+    of_pipe = statistics.median(times["pipe"])
     print(f"whole run over loopback, {title}; medians of {ROUNDS}")
-    for way, measured in costs.items():
-        seconds = statistics.median(cost.seconds for cost in measured)
-        peak = max(cost.peak_memory for cost in measured) / 1024 / 1024
-        print(f"  {way:<28} {seconds * 1000:8.1f} ms  x{seconds / of_pipe:6.1f}   peak {peak:6.1f} MiB")
+    for way, measured in times.items():
+        median = statistics.median(measured)
+        peak = peaks[way] / 1024 / 1024
+        print(f"  {way:<28} {median * 1000:8.1f} ms  x{median / of_pipe:6.1f}   peak {peak:6.1f} MiB")
 
 
 def main() -> None:

@@ -48,11 +48,13 @@ impl Needles {
     fn hide(&mut self, secret: &str) {
         let parts = secret.split('.').collect::<Vec<_>>();
         if parts.len() == 3 && parts[0].starts_with("eyJ") {
-            // The header is the same for many tokens and says nothing; payload and signature are what must not leak.
+            // The header is the same for many tokens and says nothing; payload and signature are what must not leak. Every form
+            // of the whole holds these two in the same form.
             self.hide_forms(parts[1]);
             self.hide_forms(parts[2]);
+        } else {
+            self.hide_forms(secret);
         }
-        self.hide_forms(secret);
     }
 
     fn hide_forms(&mut self, secret: &str) {
@@ -265,11 +267,13 @@ fn fold(c: char, ignore_case: bool) -> char {
 /// Lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .collect()
 }
 
 #[cfg(test)]
@@ -289,6 +293,23 @@ mod tests {
         let clean = redactor("ATATT3xFfGF0-secret").clean(&header);
         assert!(clean.contains(MASK), "{clean}");
         assert!(!clean.contains(&header[30..]), "{clean}");
+    }
+
+    #[test]
+    fn jwt_is_masked_whole_and_in_every_form() {
+        let token =
+            "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2FwaS5iaXRidWNrZXQub3JnIn0.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+        let redactor = redactor(token);
+        for form in [
+            token.to_owned(),
+            hex(token.as_bytes()),
+            STANDARD_NO_PAD.encode(token),
+            URL_SAFE_NO_PAD.encode(format!("x{token}")),
+            token.replace('.', "%2E"),
+        ] {
+            let clean = redactor.clean(&format!("[{form}]"));
+            assert!(clean.contains(MASK) && clean.len() < 80, "{clean}");
+        }
     }
 
     #[test]
