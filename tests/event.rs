@@ -10,6 +10,7 @@ use fastapi_handoff::environment::Environment;
 use fastapi_handoff::event::{Event, Predicate};
 use fastapi_handoff::step_token::UnverifiedClaims;
 use fastapi_handoff::variables::Settings;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -159,3 +160,61 @@ fn list_variable_is_read_in_both_of_its_forms() {
     );
     assert_eq!(settings(&[("SIGNING_SECRET", "")]).signing_secrets.len(), 0);
 }
+
+#[test]
+fn value_that_is_not_text_is_a_mistake_and_not_an_absent_one() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let cut = ("SCOPE".into(), OsString::from_vec(b"deployments:write \xc3".to_vec()));
+    let foreign = ("scope".into(), OsString::from("everything"));
+    let step = STEP
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let Err(mistakes) = Settings::read(&Environment::new(step.chain([cut, foreign]))) else {
+        panic!("accepted")
+    };
+    let told = mistakes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        told,
+        ["SCOPE is not UTF-8: encode it as UTF-8, or see whether a character was cut in two"]
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_environment_makes_the_reader_panic(values in proptest::collection::vec("\\PC{0,60}", NAMES.len())) {
+        let given = NAMES.iter().copied().zip(values.iter().map(String::as_str)).collect::<Vec<_>>();
+        if let Err(mistakes) = Settings::read(&environment(&given)) {
+            for mistake in mistakes {
+                prop_assert!(!mistake.fix.is_empty());
+            }
+        }
+    }
+}
+
+const NAMES: [&str; 24] = [
+    "RECEIVER_URL",
+    "EVENT",
+    "SERVICE",
+    "ENVIRONMENT",
+    "ARTIFACT_ID",
+    "CUSTOM_DATA",
+    "SCOPE",
+    "SIGNING_SECRET",
+    "SIGNING_SECRET_COUNT",
+    "REPORT",
+    "STATUS_KEY",
+    "STATUS_NAME",
+    "ATLASSIAN_API_TOKEN",
+    "BITBUCKET_CLIENT_ID",
+    "TIMEOUT",
+    "RETRY_BUDGET",
+    "WAIT_TIMEOUT",
+    "CA_CERTIFICATE",
+    "DRY_RUN",
+    "DEBUG",
+    "BITBUCKET_API_URL",
+    "BITBUCKET_BUILD_NUMBER",
+    "BITBUCKET_COMMIT",
+    "BITBUCKET_WORKSPACE",
+];
