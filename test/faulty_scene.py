@@ -64,13 +64,13 @@ class FaultyScene(Scene):
             link.reset()
 
     def variables(self, step: Step, token: str | None = None, **change: str | None) -> dict[str, str]:
-        """As in any scene, over the links, signed, and with patience enough for one or two faults."""
+        """As in any scene, over the links and signed, with patience for one or two faults, and on a busy machine."""
         usual: Mapping[str, str | None] = {
             "BITBUCKET_API_URL": self._origin("api"),
             "BITBUCKET_OAUTH_URL": f"{self._origin('oauth')}/site/oauth2/access_token",
             "BITBUCKET_PROXY_URL": self._origin("insights"),
             "SIGNING_SECRET": SIGNING_SECRET,
-            "TIMEOUT": "1",
+            "TIMEOUT": "20",
             "RETRY_BUDGET": "6",
             "WAIT_TIMEOUT": "6",
         }

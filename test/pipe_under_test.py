@@ -60,7 +60,7 @@ class BinaryPipe:
     public_host = "127.0.0.1"
 
     def __init__(self, binary: Path) -> None:
-        self.binary = binary
+        self._binary = binary
 
     def seen(self, build_dir: Path) -> Path:
         """The same."""
@@ -68,7 +68,7 @@ class BinaryPipe:
 
     def start(self, variables: Mapping[str, str], build_dir: Path) -> subprocess.Popen[str]:
         """Starts the binary."""
-        return _start([str(self.binary)], {**variables, **_directories(build_dir, build_dir)}, build_dir)
+        return _start([str(self._binary)], {**variables, **_directories(build_dir, build_dir)}, build_dir)
 
 
 class ContainerPipe:

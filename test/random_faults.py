@@ -10,18 +10,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 
 import faults
 from bitbucket_standin import Step
 from faulty_link import Fault, Hop, passing
 from faulty_scene import EVENT, FaultyScene
 from pipe_under_test import ROOT, BinaryPipe, PipeRun
-from scene import SIGNING_SECRET
+from scene_pool import ScenePool
 
 TERMINAL = {"SUCCESSFUL", "FAILED", "STOPPED"}
 SERVICES = ("api", "api", "api", "api", "frozen", "broken")
@@ -108,7 +106,6 @@ class Judged:
 
 def run_once(scene: FaultyScene, seed: int, number: int) -> Judged:
     """One run; the same seed and number give the same faults for the same order of requests."""
-    scene.reset()
     numbers = random.Random(f"{seed}:{number}")  # noqa: S311 - chance is all that is asked for
     met: list[Fault] = []
 
@@ -164,30 +161,11 @@ def lies_of(scene: FaultyScene, step: Step, run: PipeRun) -> list[str]:
     return [lie for lie, is_true in truths.items() if not is_true]
 
 
-def campaign(binary: Path, folder: Path, *, runs: int, seed: int, workers: int) -> list[Judged]:
-    """Many runs, on as many scenes as workers; each scene's audit chain must verify in the end."""
-    with ExitStack() as stack:
-        free: SimpleQueue[FaultyScene] = SimpleQueue()
-        scenes = []
-        for worker in range(workers):
-            home = folder / f"scene-{worker}"
-            home.mkdir(parents=True)
-            scenes.append(stack.enter_context(FaultyScene(BinaryPipe(binary), home, [SIGNING_SECRET])))
-            free.put(scenes[-1])
-
-        def on_a_free_scene(number: int) -> Judged:
-            scene = free.get()
-            try:
-                return run_once(scene, seed, number)
-            finally:
-                free.put(scene)
-
-        with ThreadPoolExecutor(workers) as pool:
-            judged = list(pool.map(on_a_free_scene, range(runs)))
-        for scene in scenes:
-            verified = scene.audit_verify()
-            assert verified.returncode == 0, verified.stdout + verified.stderr
-    return judged
+def campaign(pipe: BinaryPipe, folder: Path, *, runs: int, seed: int, workers: int) -> list[Judged]:
+    """Many runs, on as many scenes as workers."""
+    with ScenePool(pipe, folder, workers) as pool:
+        begun = [pool.submit(partial(run_once, seed=seed, number=number)) for number in range(runs)]
+        return [run.result() for run in begun]
 
 
 def figures(judged: list[Judged]) -> str:
@@ -214,7 +192,9 @@ def main() -> int:
     parser.add_argument("--pipe", type=Path, default=ROOT / "target/debug/fastapi-handoff")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        judged = campaign(given.pipe.resolve(), Path(folder), runs=given.runs, seed=given.seed, workers=given.workers)
+        judged = campaign(
+            BinaryPipe(given.pipe.resolve()), Path(folder), runs=given.runs, seed=given.seed, workers=given.workers
+        )
     sys.stdout.write(f"seed {given.seed}: {figures(judged)}\n")
     return any(each.lies for each in judged)
 

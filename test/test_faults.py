@@ -1,18 +1,23 @@
 """What the pipe makes of every fault at every point of the conversation, row by row of `fault_table`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from standardwebhooks import Webhook
 
 from bitbucket_standin import Principal
+from conftest import judged_faulty
 from fault_table import CLIENT, DELIVERY, EXCHANGE, IN_THE_CONTAINER, NOT_DELIVERED, POLLING, REPORTING, UNKNOWN, Row
 from faults import still_runs
 from faulty_scene import EVENT, INSIGHTS, FaultyScene
 from jwt_parts import claims_of
+from pipe_under_test import BinaryPipe
 from scene import SIGNING_SECRET
+from scene_pool import ScenePool
 
 
 def named(rows: Sequence[Row]) -> list[object]:
@@ -20,9 +25,32 @@ def named(rows: Sequence[Row]) -> list[object]:
     return [pytest.param(row, id=f"{row.point.name}: {row.name}") for row in rows]
 
 
+@pytest.fixture(scope="module")
+def played(
+    request: pytest.FixtureRequest, binary_pipe: BinaryPipe, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Row], None]]:
+    """Plays the rows that were selected, several at a time; what it gives waits for one row, and fails where that did."""
+    folder = tmp_path_factory.mktemp("faults")
+    rows = [
+        cast("Row", item.callspec.params["row"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == test_a_fault_ends_as_the_table_says.__name__
+    ]
+
+    def play(scene: FaultyScene, row: Row, number: int) -> None:
+        build_dir = folder / f"build-{number}"
+        build_dir.mkdir()
+        for _ in judged_faulty(scene):
+            check(row, scene, build_dir)
+
+    with ScenePool(binary_pipe, folder, 4) as pool:
+        plays = {id(row): pool.submit(partial(play, row=row, number=number)) for number, row in enumerate(rows)}
+        yield lambda row: plays[id(row)].result()
+
+
 @pytest.mark.parametrize("row", named([*EXCHANGE, *DELIVERY, *POLLING, *REPORTING]))
-def test_a_fault_ends_as_the_table_says(row: Row, faulty_scene: FaultyScene, build_dir: Path) -> None:
-    check(row, faulty_scene, build_dir)
+def test_a_fault_ends_as_the_table_says(row: Row, played: Callable[[Row], None]) -> None:
+    played(row)
 
 
 @pytest.mark.parametrize("row", named(IN_THE_CONTAINER))
@@ -37,7 +65,7 @@ def check(row: Row, scene: FaultyScene, build_dir: Path) -> None:
         scene.spoil(EVENT, [still_runs()])
     scene.spoil(row.point, row.faults)
     step = scene.step()
-    run = scene.run(scene.variables(step, **row.change), build_dir)
+    run = scene.run(scene.variables(step, **{"TIMEOUT": row.timeout, **row.change}), build_dir)
     seen = (run.exit_code, len(scene.handler_runs()), scene.delivered() if row.delivered is not None else None)
     assert seen == (row.exit_code, row.handled, row.delivered), run.text
     assert row.line in run.text

@@ -31,6 +31,6 @@ def test_a_first_status_that_comes_after_the_last_does_not_stand(
     faulty_scene.spoil(FIRST_STATUS, [late, second_try])
     faulty_scene.spoil(LAST_STATUS, [then_the_late_one])
     step = faulty_scene.step()
-    run = faulty_scene.run(faulty_scene.variables(step), build_dir)
+    run = faulty_scene.run(faulty_scene.variables(step, TIMEOUT="1"), build_dir)
     assert run.exit_code == 0, run.text
     assert faulty_scene.states(step)[0][-3:] == ["SUCCESSFUL", "INPROGRESS", "SUCCESSFUL"]

@@ -14,7 +14,7 @@ def test_exit_code_and_commit_tell_the_truth_whatever_happens_on_the_way(
 ) -> None:
     # Another seed each time, so that many runs of the suite look at many ways of things going wrong.
     seed = random.SystemRandom().randrange(10**6)
-    judged = campaign(binary_pipe.binary, tmp_path, runs=RUNS, seed=seed, workers=4)
+    judged = campaign(binary_pipe, tmp_path, runs=RUNS, seed=seed, workers=4)
     told = figures(judged)
     assert not any(each.lies for each in judged), f"seed {seed}: {told}"
     assert sum(each.faults for each in judged) > RUNS, told
