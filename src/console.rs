@@ -89,9 +89,10 @@ impl Console {
     }
 
     /// Only with `DEBUG: 'true'`. Long text is cut, after it was masked: half a secret would not be recognised.
-    pub fn debug(&self, text: &str) {
+    /// The text is made only where it is shown: an answer may have a megabyte.
+    pub fn debug(&self, text: impl FnOnce() -> String) {
         if self.debug {
-            let clean = self.clean(text);
+            let clean = self.clean(&text());
             let cut = clean.chars().take(LONGEST_DEBUG).collect::<String>();
             let mark = if cut.len() < clean.len() { "…" } else { "" };
             self.write(GREY, "DEBUG: ", &format!("{cut}{mark}"));

@@ -6,11 +6,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 
 const LARGEST: u64 = 64 * 1024;
 
-/// The names of the file and their addresses (port 0: the URL's own is used). Empty where there is none.
-pub(crate) fn read() -> BTreeMap<String, Vec<SocketAddr>> {
+type Hosts = BTreeMap<String, Vec<SocketAddr>>;
+
+/// The names of the file and their addresses (port 0: the URL's own is used). Empty where there is none. Read once.
+pub(crate) fn entries() -> &'static Hosts {
+    static HOSTS: LazyLock<Hosts> = LazyLock::new(read);
+    &HOSTS
+}
+
+fn read() -> Hosts {
     let mut text = String::new();
     match File::open("/etc/hosts").and_then(|file| file.take(LARGEST).read_to_string(&mut text)) {
         Ok(_) => parse(&text),
@@ -18,8 +26,8 @@ pub(crate) fn read() -> BTreeMap<String, Vec<SocketAddr>> {
     }
 }
 
-fn parse(text: &str) -> BTreeMap<String, Vec<SocketAddr>> {
-    let mut hosts = BTreeMap::<_, Vec<_>>::new();
+fn parse(text: &str) -> Hosts {
+    let mut hosts = Hosts::new();
     for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
         let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {

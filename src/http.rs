@@ -244,8 +244,8 @@ impl Http {
                 builder = builder.proxy(proxy);
             }
         }
-        for (name, addresses) in hosts_file::read() {
-            builder = builder.resolve_to_addrs(&name, &addresses);
+        for (name, addresses) in hosts_file::entries() {
+            builder = builder.resolve_to_addrs(name, addresses);
         }
         let client = builder
             .build()
@@ -262,13 +262,13 @@ impl Http {
     /// # Errors
     /// See [`NoAnswer`].
     pub async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
-        self.console.debug(&request.describe());
+        self.console.debug(|| request.describe());
         let answer = self.exchange(request).await;
         match &answer {
             Ok(answer) => self
                 .console
-                .debug(&answer.describe(!(request.answer_is_secret && answer.status.is_success()))),
-            Err(error) => self.console.debug(&format!("← {error}")),
+                .debug(|| answer.describe(!(request.answer_is_secret && answer.status.is_success()))),
+            Err(error) => self.console.debug(|| format!("← {error}")),
         }
         answer
     }

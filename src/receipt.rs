@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::console::Console;
+
+const LONGEST_MARKS: usize = 500;
+
 /// How far the event got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,6 +87,16 @@ impl Receipt {
     #[must_use]
     pub fn grant(&self) -> Option<&str> {
         self.identity.get("grant").and_then(Value::as_str)
+    }
+}
+
+/// Prints by what an answer is found again: the record in the receiver's audit chain, and the trace.
+pub(crate) fn print_marks(console: &Console, audit: Option<&Anchor>, trace_id: Option<&str>) {
+    let audit = audit.map(|audit| format!("audit {audit}"));
+    let trace = trace_id.map(|trace_id| format!("trace {trace_id}"));
+    let marks = audit.into_iter().chain(trace).collect::<Vec<_>>();
+    if !marks.is_empty() {
+        console.info(&console.clean_line(&marks.join(" · "), LONGEST_MARKS));
     }
 }
 

@@ -24,6 +24,13 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(20);
 /// An access token this close to its end would die on the way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(5);
 
+/// The refusals below 500 that another try can mend.
+const PASSING: [StatusCode; 3] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_EARLY,
+    StatusCode::TOO_MANY_REQUESTS,
+];
+
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: &str = "dpop-nonce";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -119,12 +126,6 @@ impl Receiver {
         }
     }
 
-    /// The W3C trace id of this run.
-    #[must_use]
-    pub fn trace_id(&self) -> &str {
-        &self.trace_id
-    }
-
     /// Adds what every request to the receiver carries: the trace, and a proof made for this one try.
     pub(crate) fn proved(
         &self,
@@ -181,10 +182,7 @@ impl Receiver {
         let again = match answer.status {
             // Something on the way sent the request twice. A new proof gets the receipt that the first one made.
             _ if refusal.code.as_deref() == Some("proof-replayed") => Again::Now,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-                retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After)
-            }
-            status if status.is_server_error() => {
+            status if status.is_server_error() || PASSING.contains(&status) => {
                 retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After)
             }
             _ => return Err(TryError::Refused(Box::new(refusal))),

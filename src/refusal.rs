@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::console::Console;
 use crate::http::Answer;
-use crate::receipt::Anchor;
+use crate::receipt::{Anchor, print_marks};
 use crate::receiver_url::ReceiverUrl;
 
 const LONGEST_TEXT: usize = 1000;
@@ -141,16 +141,7 @@ impl Refusal {
             console.plain(&line);
         }
         console.info(&format!("what to do: {}", self.advice(receiver)));
-        let mut marks = Vec::new();
-        if let Some(audit) = &self.audit {
-            marks.push(format!("audit {audit}"));
-        }
-        if let Some(trace_id) = &self.trace_id {
-            marks.push(format!("trace {trace_id}"));
-        }
-        if !marks.is_empty() {
-            console.info(&console.clean_line(&marks.join(" · "), LONGEST_TEXT));
-        }
+        print_marks(console, self.audit.as_ref(), self.trace_id.as_deref());
     }
 
     /// *check · expected · got*, a group for each grant. What passed outside of any grant is one line: it is not what the user looks for.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::bitbucket::credentials::Credentials;
 use crate::bitbucket::{ReportError, insights, stable_key, status};
 use crate::console::Console;
@@ -11,7 +13,6 @@ use crate::http::{Http, Options, Route};
 use crate::pipeline::Pipeline;
 use crate::receipt::{Anchor, Receipt, State};
 use crate::variables::{ReportMode, Settings};
-use tokio::time::timeout;
 
 /// The first status is a courtesy: nobody waits for it longer than this.
 const BEGIN_LIMIT: Duration = Duration::from_secs(5);
@@ -220,11 +221,11 @@ impl Reporter {
         match timeout(BEGIN_LIMIT, status::begin(&self.http, &self.reporting, BEGIN_LIMIT)).await {
             Ok(Ok(earlier_may_arrive)) => !earlier_may_arrive,
             Ok(Err(error)) => {
-                console.debug(&format!("INPROGRESS was not set: {error}"));
+                console.debug(|| format!("INPROGRESS was not set: {error}"));
                 !error.may_have_arrived
             }
             Err(_) => {
-                console.debug("INPROGRESS was not set: no answer in time");
+                console.debug(|| "INPROGRESS was not set: no answer in time".to_owned());
                 false
             }
         }

@@ -18,7 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::http::{Http, Options, Route};
 use crate::last_words;
 use crate::random;
-use crate::receipt::{Receipt, State};
+use crate::receipt::{Receipt, State, print_marks};
 use crate::receiver::Receiver;
 use crate::receiver_url::ReceiverUrl;
 use crate::report::{Outcome, Reporter, STOP_LIMIT, Verdict};
@@ -65,7 +65,7 @@ pub async fn run(environment: &Environment) -> Exit {
     console.done("identity", &identity_line(&claims));
     let (key, origin) = StepKey::load_or_create(settings.storage_dir.as_deref(), &step_token);
     if let Origin::InMemory(why) = &origin {
-        console.debug(&format!("the step's key serves this pipe only: {why}"));
+        console.debug(|| format!("the step's key serves this pipe only: {why}"));
     }
     let event = Event::new(
         format!("evt_{}", random::token::<16>()),
@@ -120,8 +120,7 @@ pub async fn run(environment: &Environment) -> Exit {
         async move { reporter.begin().await }
     });
     let end = hand_over(&mut receiver, &event, &settings, &mut stop).await;
-    let mut outcome = tell(&end, &event.id, &settings.receiver, &console, started.elapsed());
-    outcome.elapsed = started.elapsed();
+    let outcome = tell(&end, &event.id, &settings.receiver, &console, started.elapsed());
     let told = report(&reporter, &outcome, first_status, &mut stop).await;
     let kept = keep_receipt(&end, &settings, &console);
     exit(&end, told && kept)
@@ -213,56 +212,53 @@ fn tell(end: &End, event_id: &str, receiver: &ReceiverUrl, console: &Console, el
     match end {
         End::Delivery(Delivery { outcome, tries }) => {
             let told = match outcome {
-                Ok(receipt) => {
-                    tell_receipt(receipt, *tries, console, elapsed);
-                    Outcome::of_receipt(receipt)
-                }
-                Err(failure) => {
-                    tell_failure(failure, event_id, receiver, console);
-                    Outcome::of_failure(failure, event_id)
-                }
+                Ok(receipt) => Outcome::of_receipt(receipt),
+                Err(failure) => Outcome::of_failure(failure, event_id),
             };
-            Outcome { tries: *tries, ..told }
+            let told = Outcome {
+                tries: *tries,
+                elapsed,
+                ..told
+            };
+            match outcome {
+                Ok(receipt) => tell_receipt(receipt, &told, console),
+                Err(failure) => tell_failure(failure, event_id, receiver, console),
+            }
+            told
         }
         End::Stopped(signal) => {
             let headline = format!("Stopped by {signal}; the receiver may have got the event");
             console.fail(&format!(
                 "stopped by {signal}; the receiver may have got the event {event_id}"
             ));
-            Outcome::plain(Verdict::Stopped, "stopped", headline, event_id)
+            Outcome {
+                elapsed,
+                ..Outcome::plain(Verdict::Stopped, "stopped", headline, event_id)
+            }
         }
     }
 }
 
-fn tell_receipt(receipt: &Receipt, tries: u32, console: &Console, elapsed: Duration) {
-    let mut line = format!("{} · {}", receipt.id, Outcome::of_receipt(receipt).word);
+fn tell_receipt(receipt: &Receipt, outcome: &Outcome, console: &Console) {
+    let mut line = format!("{} · {}", receipt.id, outcome.word);
     if let Some(grant) = receipt.grant() {
         line.push_str(&format!(" · grant `{grant}`"));
     }
-    line.push_str(&format!(" · {:.1} s", elapsed.as_secs_f64()));
-    if tries > 1 {
-        line.push_str(&format!(" · {tries} tries"));
+    line.push_str(&format!(" · {:.1} s", outcome.elapsed.as_secs_f64()));
+    if outcome.tries > 1 {
+        line.push_str(&format!(" · {} tries", outcome.tries));
     }
     let line = console.clean_line(&line, 500);
     if receipt.state == State::Succeeded {
         console.done("event", &line);
     } else {
         console.fail(&format!("{:<9} {line}", "event"));
-        console.plain(&console.clean_line(&Outcome::of_receipt(receipt).headline, 1000));
+        console.plain(&console.clean_line(&outcome.headline, 1000));
     }
     if !receipt.result.is_null() {
         console.info(&console.clean_line(&format!("result {}", receipt.result), 500));
     }
-    let mut marks = Vec::new();
-    if let Some(audit) = &receipt.audit {
-        marks.push(format!("audit {audit}"));
-    }
-    if let Some(trace_id) = &receipt.trace_id {
-        marks.push(format!("trace {trace_id}"));
-    }
-    if !marks.is_empty() {
-        console.info(&console.clean_line(&marks.join(" · "), 500));
-    }
+    print_marks(console, receipt.audit.as_ref(), receipt.trace_id.as_deref());
 }
 
 fn tell_failure(failure: &Failure, event_id: &str, receiver: &ReceiverUrl, console: &Console) {

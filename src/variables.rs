@@ -119,8 +119,6 @@ pub struct Settings {
     pub receipt_file: Option<PathBuf>,
     /// `DRY_RUN`
     pub dry_run: bool,
-    /// `DEBUG`
-    pub debug: bool,
     /// The asserted context.
     pub pipeline: Pipeline,
     /// The step's OIDC token, where the step has one.
@@ -153,7 +151,8 @@ impl Settings {
         let wait_timeout = checks::seconds("WAIT_TIMEOUT", raw.wait_timeout.as_deref(), 600, 0..=86_400, wrong);
         let ca_certificates = checks::ca_certificates(raw.ca_certificate, wrong);
         let dry_run = checks::switch("DRY_RUN", raw.dry_run, wrong);
-        let debug = checks::switch("DEBUG", raw.debug, wrong);
+        // Read by itself before the rest; here it is only checked.
+        checks::switch("DEBUG", raw.debug, wrong);
         let pipeline = Pipeline::read(environment, wrong);
         let environment_name = raw.environment.or(raw.bitbucket_deployment_environment);
         checks::environment(environment_name.as_deref(), predicate, wrong);
@@ -181,7 +180,6 @@ impl Settings {
                 ca_certificates,
                 receipt_file: raw.receipt_file.map(PathBuf::from),
                 dry_run,
-                debug,
                 pipeline,
                 step_token,
                 storage_dir: raw.bitbucket_pipe_storage_dir.map(PathBuf::from),
