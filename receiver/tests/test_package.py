@@ -1,4 +1,4 @@
-"""What `pip install fastapi-handoff` brings is what the package needs: the tests' own environment would hide what is missing."""
+"""What `pip install fastapi-handoff` brings is what it needs: the tests' own environment would hide what is missing."""
 
 import ast
 import re
