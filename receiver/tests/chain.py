@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 
-from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, append, receipt_digest
+from fastapi_handoff import audit
+from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, receipt_digest
 from fastapi_handoff.store import Store, receipts
+from fastapi_handoff.store.writer import one_at_a_time
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -78,13 +80,17 @@ def receipt(number: int, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+async def append(connection: AsyncConnection, entry: AuditEntry, *, clock: Clock) -> AuditHead:
+    """Append in a `Store.transaction()` that stays open, as the one writer would."""
+    await connection.run_sync(one_at_a_time)
+    return await connection.run_sync(audit.append, entry, clock=clock)
+
+
 async def add(store: Store, *entries: AuditEntry, clock: Clock = time.time) -> list[AuditHead]:
-    """Append each entry in a transaction of its own."""
-    heads = []
-    for one in entries:
-        async with store.transaction() as connection:
-            heads.append(await append(connection, one, clock=clock))
-    return heads
+    """Append each entry by itself."""
+    return [
+        await store.write(lambda connection, one=one: audit.append(connection, one, clock=clock)) for one in entries
+    ]
 
 
 async def add_with_receipt(connection: AsyncConnection, number: int, **changes: Any) -> AuditHead:

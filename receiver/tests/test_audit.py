@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from chain import add, entry
-from fastapi_handoff.audit import AuditEntry, AuditHead, append
+from chain import add, append, entry
+from fastapi_handoff.audit import AuditEntry, AuditHead
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.plain import TEXT_LIMIT, VALUE_LIMIT, plain
 from fastapi_handoff.audit.record import GENESIS, build, decode, encode
@@ -40,8 +40,8 @@ async def main():
 
     async def add():
         for _ in range(10):
-            async with store.transaction() as connection:
-                await append(connection, AuditEntry(action="a", decision="accepted"), clock=time.time)
+            entry = AuditEntry(action="a", decision="accepted")
+            await store.write(lambda connection: append(connection, entry, clock=time.time))
 
     await asyncio.gather(*(add() for _ in range(4)))
     await store.close()

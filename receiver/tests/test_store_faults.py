@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, insert, select, text
 
-from chain import entry
-from fastapi_handoff.audit import append
-from fastapi_handoff.audit.chain import CHAIN_LOCK
+import chain
+from chain import append, entry
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records, database, engine, receipts
+from fastapi_handoff.store.writer import WRITER_LOCK
 from fixtures_store import connect
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("backend", ["postgresql"], indirect=True
 
 
 async def add(store: Store) -> None:
-    async with store.transaction() as connection:
-        await append(connection, entry(), clock=time.time)
+    await chain.add(store, entry())
 
 
 async def count(store: Store) -> int:
@@ -128,7 +127,7 @@ async def test_lock_that_another_client_holds_is_not_waited_for_for_ever(
     monkeypatch.setattr(engine, "LOCK_TIMEOUT", 1)
     impatient = Store(store_url)
     with connect(store_url) as other:
-        other.execute(f"SELECT pg_advisory_lock({CHAIN_LOCK})")
+        other.execute(f"SELECT pg_advisory_lock({WRITER_LOCK})")
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             await add(impatient)
     await add(impatient)

@@ -8,12 +8,12 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import uuid4
 
 from fastapi_handoff import events, receipts
-from fastapi_handoff.audit import append_now
-from fastapi_handoff.guards import claim, one_at_a_time
+from fastapi_handoff.audit import append
+from fastapi_handoff.guards import claim
 from fastapi_handoff.handlers import Outcome
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.receipts import Receipt
@@ -68,7 +68,8 @@ class Deliveries:
         self._lease = lease
         self._owner = uuid4().hex
         self._runs = Runs(store, resource=resource, clock=clock, lease=lease)
-        self._starting: dict[Key, asyncio.Task[Any] | None] = {}
+        self._starting: dict[Key, object] = {}
+        """Whose handler is about to be started here, and by which call of `_settle`."""
         self._doubtful: set[Key] = set()
         self._look_now = asyncio.Event()
         self._steady_since: float | None = None
@@ -81,27 +82,26 @@ class Deliveries:
         """
         key = (delivery.caller.identity.repository_uuid, delivery.event.id)
 
-        def accept(connection: Connection) -> tuple[Receipt, bool]:
-            one_at_a_time(connection)
+        def accept(connection: Connection, call: object) -> tuple[Receipt, bool]:
             claim(connection, delivery.caller.proof)
-            receipt = receipts.find(connection, key, for_update=True)
+            receipt = receipts.find(connection, key)
             if receipt is None:
-                self._hold(key)
+                self._starting[key] = call
                 return self._add(connection, delivery, case), True
             if receipt.content_digest != delivery.digest:
                 raise Refusal(
                     "event-conflict", "another event was delivered under this id: each event has an id of its own"
                 )
             entry = case.entry("accepted", action="event.redeliver", outcome={"state": receipt.state})
-            append_now(connection, entry, clock=self._clock)
-            return self._revisit(connection, receipt)
+            append(connection, entry, clock=self._clock)
+            return self._revisit(connection, receipt, call)
 
         return await self._wait(await self._settle(key, accept, delivery.event))
 
     def _add(self, connection: Connection, delivery: Delivery, case: Case) -> Receipt:
         receipt = self._new(delivery, case)
         entry = case.entry("accepted", receipt=receipt.digest())
-        receipt = receipt.anchored(append_now(connection, entry, clock=self._clock))
+        receipt = receipt.anchored(append(connection, entry, clock=self._clock))
         receipts.add(connection, receipt)
         return receipt
 
@@ -132,14 +132,13 @@ class Deliveries:
         """
 
         def look(connection: Connection) -> Receipt:
-            one_at_a_time(connection)
             claim(connection, caller.proof)
             receipt = receipts.find(connection, (caller.identity.repository_uuid, event_id))
             if receipt is None or receipt.sub != caller.identity.sub:
                 # The same answer for both: whether another step has such an event is not this step's to know.
                 raise Refusal("event-not-found", "this step has delivered no event of that id")
             case.event_id = event_id
-            append_now(connection, case.entry("accepted"), clock=self._clock)
+            append(connection, case.entry("accepted"), clock=self._clock)
             return receipt
 
         receipt = await self._store.write(look)
@@ -213,19 +212,22 @@ class Deliveries:
     async def _visit(self, key: Key) -> Receipt | None:
         """Look at a receipt, and see to it if nobody else does."""
 
-        def visit(connection: Connection) -> tuple[Receipt | None, bool]:
-            one_at_a_time(connection)
-            receipt = receipts.find(connection, key, for_update=True)
-            return (None, False) if receipt is None else self._revisit(connection, receipt)
+        def visit(connection: Connection, call: object) -> tuple[Receipt | None, bool]:
+            receipt = receipts.find(connection, key)
+            return (None, False) if receipt is None else self._revisit(connection, receipt, call)
 
         return await self._settle(key, visit)
 
     async def _settle(
-        self, key: Key, work: Callable[[Connection], tuple[Found, bool]], event: CloudEvent | None = None
+        self, key: Key, work: Callable[[Connection, object], tuple[Found, bool]], event: CloudEvent | None = None
     ) -> Found:
-        """Do `work` in a transaction; start the handler of the receipt it gives, once committed, if `work` says so."""
+        """Do `work` in a transaction; start the handler of the receipt it gives, once committed, if `work` says so.
+
+        `work` notes its second argument in `_starting` if so: others see what is committed before the handler starts.
+        """
+        call = object()
         try:
-            receipt, is_ours = await self._store.write(work)
+            receipt, is_ours = await self._store.write(lambda connection: work(connection, call))
             handler = self._handler(receipt) if receipt is not None and is_ours else None
             if receipt is not None and handler is not None:
                 self._runs.start(receipt, handler, event or events.parse(receipt.body))
@@ -239,15 +241,11 @@ class Deliveries:
             self._look_now.set()
             raise
         finally:
-            if self._starting.get(key) is asyncio.current_task():
+            if self._starting.get(key) is call:
                 del self._starting[key]
         return receipt
 
-    def _hold(self, key: Key) -> None:
-        """Note that this task will start the handler: what is committed is seen by others before that."""
-        self._starting[key] = asyncio.current_task()
-
-    def _revisit(self, connection: Connection, receipt: Receipt) -> tuple[Receipt, bool]:
+    def _revisit(self, connection: Connection, receipt: Receipt, call: object) -> tuple[Receipt, bool]:
         """Give a receipt as it stands, and whether its handler is to be started here, once the caller has committed.
 
         One whose lease has ended is taken over, or becomes `interrupted`, in the caller's transaction.
@@ -257,7 +255,7 @@ class Deliveries:
         handler = self._handler(receipt)
         if receipt.lease_owner == self._owner and handler is not None and not self._runs.was_started(receipt.key):
             # Ours, but not started: the commit went well and its answer was lost.
-            self._hold(receipt.key)
+            self._starting[receipt.key] = call
             # The outage may have outlasted the lease: to start under an ended one is to be taken for dead.
             receipt = replace(receipt, lease_until=self._lease_end())
             receipts.lease(connection, receipt)
@@ -266,6 +264,7 @@ class Deliveries:
         if is_alive or self._runs.task(receipt.key) is not None or not self._is_steady():
             return receipt, False
         if handler is not None and handler.idempotent and receipt.attempts < MAX_ATTEMPTS:
+            self._starting[receipt.key] = call
             return self._take_over(connection, receipt), True
         detail = _TOO_OFTEN if receipt.attempts >= MAX_ATTEMPTS else _DIED
         return self._runs.end(connection, receipt, Outcome("interrupted", detail)), False
@@ -275,9 +274,8 @@ class Deliveries:
         entry = receipt.case(self._runs.resource).entry(
             "accepted", action="event.resume", outcome={"attempt": taken.attempts}
         )
-        append_now(connection, entry, clock=self._clock)
+        append(connection, entry, clock=self._clock)
         receipts.lease(connection, taken)
-        self._hold(receipt.key)
         return taken
 
     def _handler(self, receipt: Receipt) -> Handler | None:

@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from starlette.requests import HTTPConnection
 from starlette.status import WS_1008_POLICY_VIOLATION
 
-from fastapi_handoff.audit import append_now
+from fastapi_handoff.audit import append
 from fastapi_handoff.case import Case
 from fastapi_handoff.desk import Desk
 from fastapi_handoff.gate import Gate, require_scopes
-from fastapi_handoff.guards import claim, one_at_a_time
+from fastapi_handoff.guards import claim
 from fastapi_handoff.identity import Identity
 from fastapi_handoff.problems import Refusal, problem
 from fastapi_handoff.proof import normal_url
@@ -89,9 +89,8 @@ class IdentityDependency(DPoP):
         require_scopes(caller.identity, scopes, case.trace)
 
         def accept(connection: Connection) -> None:
-            one_at_a_time(connection)
             claim(connection, caller.proof)
-            append_now(connection, case.entry("accepted"), clock=self._desk.clock)
+            append(connection, case.entry("accepted"), clock=self._desk.clock)
 
         await self._desk.store.write(accept)
         return caller.identity

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastapi_handoff.audit import append_now
+from fastapi_handoff.audit import append
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.store import StoreUnavailable
 
@@ -30,7 +30,7 @@ class Desk:
 
     async def record(self, entry: AuditEntry) -> AuditHead:
         """Append one record in a transaction of its own. Raises `StoreUnavailable`."""
-        return await self.store.write(lambda connection: append_now(connection, entry, clock=self.clock))
+        return await self.store.write(lambda connection: append(connection, entry, clock=self.clock))
 
     async def refuse(self, error: Refusal | StoreUnavailable, case: Case, render: Render) -> JSONResponse:
         """Give the answer of a request that came to nothing. A refusal that cannot be recorded is a 503."""

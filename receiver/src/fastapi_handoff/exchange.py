@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff import access_token, proof, step_token
-from fastapi_handoff.audit import append_now
-from fastapi_handoff.guards import bind, claim, one_at_a_time
+from fastapi_handoff.audit import append
+from fastapi_handoff.guards import bind, claim
 from fastapi_handoff.identity import attested_actor
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.token_request import ACCESS_TOKEN
@@ -80,11 +80,10 @@ class Exchange:
         outcome = {"scope": scope, "expires_in": expires_in, "jkt": verified.jkt}
 
         def issue(connection: Connection) -> None:
-            one_at_a_time(connection)
             claim(connection, verified)
             bind(connection, step, verified.jkt)
             self.keys.publish(connection, key)
-            append_now(connection, case.entry("accepted", outcome=outcome), clock=self.clock)
+            append(connection, case.entry("accepted", outcome=outcome), clock=self.clock)
 
         await self.store.write(issue)
         self.keys.published(key)

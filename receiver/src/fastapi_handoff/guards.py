@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from fastapi_handoff.audit.chain import CHAIN_LOCK
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.store import proof_ids, step_token_bindings
 from fastapi_handoff.store.compiled import change, fetch
@@ -18,22 +17,12 @@ if TYPE_CHECKING:
     from fastapi_handoff.proof import Proof
     from fastapi_handoff.step_token import StepIdentity
 
-_LOCK = text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})")
 _CLAIM = insert(proof_ids)
 _BIND = insert(step_token_bindings)
 _BOUND_TO = select(step_token_bindings.c.jkt).where(
     step_token_bindings.c.issuer == bindparam("issuer"),
     step_token_bindings.c.signing_input_sha256 == bindparam("signing_input_sha256"),
 )
-
-
-def one_at_a_time(connection: Connection) -> None:
-    """Let no other transaction append until this one ends, so that what is read here still holds when it is recorded.
-
-    SQLite begins its write transactions like that; on PostgreSQL the lock of the chain's end is taken early.
-    """
-    if connection.dialect.name == "postgresql":
-        fetch(connection, _LOCK, {})
 
 
 def claim(connection: Connection, proof: Proof) -> None:

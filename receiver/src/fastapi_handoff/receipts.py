@@ -47,7 +47,6 @@ _IS_OURS = (
 )
 _COLUMNS = tuple(receipts.c.keys())
 _FIND = select(receipts).where(*_IS_KEY)
-_FIND_AND_HOLD = _FIND.with_for_update()
 _INSERT = insert(receipts)
 _RENEW = update(receipts).where(*_IS_OURS).values(lease_until=bindparam("until"))
 _LEASE = (
@@ -153,9 +152,9 @@ class Receipt:
         }
 
 
-def find(connection: Connection, key: Key, *, for_update: bool = False) -> Receipt | None:
-    """Give the receipt of an event; `for_update` keeps its owner from renewing the lease until the transaction ends."""
-    row = fetch(connection, _FIND_AND_HOLD if for_update else _FIND, _key(key))
+def find(connection: Connection, key: Key) -> Receipt | None:
+    """Give the receipt of an event."""
+    row = fetch(connection, _FIND, _key(key))
     return None if row is None else Receipt(**dict(zip(_COLUMNS, row, strict=True)))
 
 

@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fastapi_handoff import events, receipts
-from fastapi_handoff.audit import append_now
-from fastapi_handoff.guards import one_at_a_time
+from fastapi_handoff.audit import append
 from fastapi_handoff.handlers import NEUTRAL, Outcome
 from fastapi_handoff.store import StoreUnavailable
 
@@ -102,7 +101,7 @@ class Runs:
         entry = receipt.case(self.resource).entry(
             ended.state, outcome={"attempt": ended.attempts}, receipt=ended.digest()
         )
-        ended = ended.anchored(append_now(connection, entry, clock=self._clock))
+        ended = ended.anchored(append(connection, entry, clock=self._clock))
         if not receipts.end(connection, ended, int(self._clock() * 1_000_000)):
             raise LeaseLost
         return ended
@@ -111,7 +110,6 @@ class Runs:
         """Record an outcome that came after another replica had to say `interrupted`, or ran the handler again."""
 
         def record(connection: Connection) -> Receipt:
-            one_at_a_time(connection)
             stored = receipts.find(connection, receipt.key) or receipt
             if stored.digest() == receipt.ended(outcome).digest():
                 # It was ours: the commit went well and its answer was lost.
@@ -120,7 +118,7 @@ class Runs:
             entry = receipt.case(self.resource).entry(
                 outcome.state, action="event.late_outcome", outcome={"attempt": receipt.attempts}
             )
-            append_now(connection, entry, clock=self._clock)
+            append(connection, entry, clock=self._clock)
             return stored
 
         return await self._store.write(record)

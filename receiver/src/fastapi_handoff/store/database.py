@@ -10,8 +10,9 @@ from sqlalchemy import delete, text
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from fastapi_handoff.store import engine, migrate
-from fastapi_handoff.store.errors import StoreUnavailable, is_unavailable
+from fastapi_handoff.store.errors import StoreUnavailable, translated
 from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bindings
+from fastapi_handoff.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,6 +60,7 @@ class Store:
         self._path = engine.sqlite_path(self._url)
         self._file: engine.FileIdentity | None = None
         self._turn = self._new_turn()
+        self._writer = Writer(self._transact)
 
     async def open(self) -> None:
         """Bring the schema to what this version needs, or say why not. May be called again after a failure."""
@@ -75,6 +77,7 @@ class Store:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._writer.close()
         self._file = None
         self._turn = self._new_turn()  # the next event loop needs a lock of its own
         await self._engine.dispose()
@@ -91,20 +94,12 @@ class Store:
                 yield connection
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction and give what it returns: `transaction()`, for code that is not asynchronous.
+        """Do `work` in a transaction of the one writer, and give what it returns once it is committed.
 
-        One switch into SQLAlchemy's synchronous world instead of three for each statement. A verified event writes
-        seven statements, so this is most of what keeps it in its millisecond.
+        Whatever `work` raises undoes what it wrote, and comes out. Several callers' works may share a transaction, one
+        after the other; from its begin to its end no other process writes by this method either.
         """
-
-        def begin_and_work() -> Result:
-            with self._writing.sync_engine.begin() as connection:
-                return work(connection)
-
-        with _database_failures():
-            self._require_same_file()
-            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn:
-                return await greenlet_spawn(begin_and_work)
+        return await self._writer.do(work)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -134,6 +129,21 @@ class Store:
                 rows += (await connection.execute(delete(column.table).where(column < now))).rowcount
             return rows
 
+    async def _transact(self, work: Callable[[Connection], Result], asked_at: float) -> Result:
+        """Do `work`, for which somebody waits since `asked_at` (the event loop's time), in a transaction.
+
+        One switch into SQLAlchemy's synchronous world instead of three for each statement.
+        """
+
+        def begin_and_work() -> Result:
+            with self._writing.sync_engine.begin() as connection:
+                return work(connection)
+
+        with _database_failures():
+            self._require_same_file()
+            async with asyncio.timeout_at(asked_at + TRANSACTION_TIMEOUT), self._turn:
+                return await greenlet_spawn(begin_and_work)
+
     def _new_turn(self) -> AbstractAsyncContextManager[None]:
         # SQLite has one writer at a time and its waiters sleep and try again: within a process, queue instead.
         return asyncio.Lock() if self.is_sqlite else nullcontext()
@@ -149,11 +159,7 @@ def _database_failures() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if is_unavailable(error):
-            raise StoreUnavailable(_describe(error)) from error
-        raise
-
-
-def _describe(error: Exception) -> str:
-    # The driver's own words only: SQLAlchemy's add the statement and its parameters, which hold what a log must not.
-    return str(getattr(error, "orig", None) or error).strip() or "the database did not answer in time"
+        failure = translated(error)
+        if failure is error:
+            raise
+        raise failure from error

@@ -20,3 +20,14 @@ def is_unavailable(error: BaseException) -> bool:
         return not isinstance(error, IntegrityError | DataError)
     # TimeoutError: a deadline of ours. sqlite3's own: no turn to write came.
     return isinstance(error, PoolTimeout | TimeoutError | sqlite3.OperationalError)
+
+
+def translated(error: Exception) -> Exception:
+    """Give the `StoreUnavailable` that `error` means, or `error` itself."""
+    if not is_unavailable(error):
+        return error
+    # The driver's own words only: SQLAlchemy's add the statement and its parameters, which hold what a log must not.
+    said = str(getattr(error, "orig", None) or error).strip()
+    unavailable = StoreUnavailable(said or "the database did not answer in time")
+    unavailable.__cause__ = error
+    return unavailable

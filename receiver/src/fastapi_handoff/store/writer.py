@@ -1,0 +1,175 @@
+"""The one writer: what many requests write at once becomes one transaction, and each request's part a savepoint in it.
+
+A commit is what a write costs: the disk, a thread, a transaction of SQLAlchemy's. All writers wait for each other
+anyway, for the chain has one end, so those who wait share the next commit. Nobody is answered before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sqlalchemy import text
+
+from fastapi_handoff.store.compiled import change, fetch
+from fastapi_handoff.store.errors import StoreUnavailable, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from sqlalchemy import Connection
+
+Result = TypeVar("Result")
+
+WRITER_LOCK: Final = 0x68616E646F666603
+"""The PostgreSQL advisory lock of the one writer."""
+_MAX_WORKS: Final = 32
+"""In one transaction: on SQLite its statements run on the event loop, so together they must stay short."""
+_CLOSED: Final = "the store is closed"
+
+_LOCK = text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+_SAVEPOINT = text("SAVEPOINT one_work")
+_ROLL_BACK = text("ROLLBACK TO SAVEPOINT one_work")
+_RELEASE = text("RELEASE SAVEPOINT one_work")
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Let no other writer, on no replica, go on until this transaction ends: what is read here still holds at its end.
+
+    One lock for everything, so no two writers can take two in different orders. SQLite begins its write transactions
+    like that.
+    """
+    if connection.dialect.name == "postgresql":
+        # A statement of its own: one that locks and reads would read what was there before the lock was granted.
+        fetch(connection, _LOCK, {})
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    work: Callable[[Connection], Any]
+    asked_at: float
+    """The event loop's time."""
+    outcome: asyncio.Future[Any]
+    transaction: asyncio.Future[None] | None = None
+    """Done when the transaction that the job is in has ended; `None` while it waits for one."""
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        if self.outcome.done():
+            return  # who asked was cancelled
+        if error is None:
+            self.outcome.set_result(value)
+        else:
+            self.outcome.set_exception(error)
+
+
+class Writer:
+    """Does the works of one process, on one event loop.
+
+    `transact(work, asked_at)` does a group of them in a transaction; `asked_at` is since when the first of them waits,
+    in the event loop's time. It raises `StoreUnavailable` for every failure of the database.
+    """
+
+    def __init__(self, transact: Callable[[Callable[[Connection], Any], float], Awaitable[Any]]) -> None:
+        self._transact = transact
+        self._waiting: deque[_Job] = deque()
+        self._leader: asyncio.Task[None] | None = None
+
+    async def do(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` and give what it returns once that is committed, or raise what it raised with nothing written.
+
+        Cancelled before its transaction has begun, it is not done. Cancelled later, this returns when the transaction
+        has ended, so that the caller never tidies up before its own work is through.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop.time(), loop.create_future())
+        self._waiting.append(job)
+        if self._leader is None:
+            self._leader = loop.create_task(self._lead(), name="handoff writer")
+        try:
+            result: Result = await job.outcome
+        except asyncio.CancelledError:
+            if job.transaction is not None:
+                await _end_of(job.transaction)
+            raise
+        return result
+
+    async def close(self) -> None:
+        """Do nothing more: whoever waits is told so."""
+        if self._leader is not None:
+            self._leader.cancel()
+            await asyncio.wait([self._leader])
+        self._give_up()
+
+    async def _lead(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_together(
+                    [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_WORKS))]
+                )
+        finally:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._leader = None
+        while self._waiting:
+            self._waiting.popleft().settle(None, StoreUnavailable(_CLOSED))
+
+    async def _write_together(self, jobs: Sequence[_Job]) -> None:
+        ended = asyncio.get_running_loop().create_future()
+        for job in jobs:
+            job.transaction = ended
+
+        def all_of_them(connection: Connection) -> list[tuple[Any, Exception | None]]:
+            one_at_a_time(connection)
+            if len(jobs) == 1:
+                return [(jobs[0].work(connection), None)]
+            return [_attempt(connection, job) for job in jobs]
+
+        try:
+            results = await self._transact(all_of_them, jobs[0].asked_at)
+        except BaseException as failure:
+            # Each gets an error of its own: what several raise at once would gather all their tracebacks.
+            for job in jobs:
+                job.settle(None, _same(failure))
+            if not isinstance(failure, Exception):
+                raise
+        else:
+            for job, (value, error) in zip(jobs, results, strict=True):
+                job.settle(value, error)
+        finally:
+            ended.set_result(None)
+
+
+def _attempt(connection: Connection, job: _Job) -> tuple[Any, Exception | None]:
+    """Do one work of several: what it wrote is undone if it fails, and the others' stays."""
+    if job.outcome.cancelled():
+        return None, None
+    change(connection, _SAVEPOINT, {})
+    value: Any = None
+    error: Exception | None = None
+    try:
+        value = job.work(connection)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it is for the one who asked
+        # Where even this fails, the transaction is lost, and with it the works of all.
+        change(connection, _ROLL_BACK, {})
+        error = translated(failure)
+    change(connection, _RELEASE, {})
+    return value, error
+
+
+def _same(failure: BaseException) -> BaseException:
+    if isinstance(failure, StoreUnavailable):
+        same = StoreUnavailable(*failure.args)
+        same.__cause__ = failure.__cause__
+        return same
+    # The work's own, which was alone; or the writer itself is cancelled.
+    return failure if isinstance(failure, Exception) else StoreUnavailable(_CLOSED)
+
+
+async def _end_of(transaction: asyncio.Future[None]) -> None:
+    while not transaction.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([transaction])
