@@ -1,7 +1,9 @@
 """CPU time that a verified event costs the receiver, beside a bare FastAPI endpoint that writes one row.
 
 Two uvicorn processes on one SQLite file each, the same client, rounds in turn; what is printed are medians of the
-processes' own CPU time (user and system) divided by the requests of a round.
+processes' own CPU time (user and system) divided by the requests of a round. The client does next to nothing itself, so
+that the server is as busy as the number of pipes makes it. The budget is for many pipes at a time, which is when CPU is
+short; one pipe at a time is shown beside it.
 Run: `.venv/bin/python bench/receiver_cpu.py`
 """
 
@@ -11,7 +13,7 @@ import argparse
 import asyncio
 import json
 import os
-import socket
+import re
 import statistics
 import subprocess
 import sys
@@ -22,18 +24,18 @@ from pathlib import Path
 import httpx
 import psutil
 
-TESTS = Path(__file__).parents[1] / "receiver" / "tests"
-sys.path.insert(0, str(TESTS))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "receiver" / "tests"), str(ROOT / "test")]
 
 from pipe import Pipe, event, event_id  # noqa: E402
 from provider import IssuerServer, RsaKey, step_claims  # noqa: E402
 
+from bitbucket_standin.loopback_server import listening_sockets  # noqa: E402
 from receiver_app import POLICY  # noqa: E402
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BUDGET_MILLISECONDS = 1.0
-CONCURRENT = 16
-Prepared = tuple[bytes, list[tuple[str, str]]]
+PIPES = {"16 pipes at a time": 16, "one pipe at a time": 1}
 VERIFIED = """
 import os
 from fastapi import FastAPI
@@ -70,7 +72,7 @@ class Server:
 
     def __init__(self, folder: Path, module: str, source: str, variables: dict[str, str]) -> None:
         (folder / f"{module}.py").write_text(source)
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        (self.socket,) = listening_sockets(["127.0.0.1"])
         self.origin = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         os.set_inheritable(self.socket.fileno(), True)
         command = [
@@ -103,7 +105,7 @@ class Server:
         self.socket.close()
 
 
-async def measure(rounds: int, requests: int) -> dict[str, list[float]]:
+async def measure(rounds: int, requests: int, pipes: int) -> dict[str, list[float]]:
     """Milliseconds of CPU a request, a number for each round."""
     key = RsaKey()
     issuer = IssuerServer(key)
@@ -118,17 +120,14 @@ async def measure(rounds: int, requests: int) -> dict[str, list[float]]:
             async with httpx.AsyncClient(timeout=30) as client:
                 pipe = Pipe(f"{verified.origin}/handoff", secret=SECRET)
                 token = await pipe.access_token(client, key.sign(step_claims(issuer.issuer, [pipe.url])))
-                for number in range(rounds + 1):
-                    prepared = [_prepared(pipe, token) for _ in range(requests)]
-                    for name, server, url in (
-                        ("bare", bare, f"{bare.origin}/events"),
-                        ("verified", verified, f"{verified.origin}/handoff/events"),
-                    ):
-                        before = server.cpu_seconds()
-                        await _send_all(client, url, prepared)
-                        spent = (server.cpu_seconds() - before) * 1000 / requests
-                        if number:  # the first round warms up
-                            found[name].append(spent)
+            for number in range(rounds + 1):
+                prepared = [_prepared(pipe, token) for _ in range(requests)]
+                for name, server, path in (("bare", bare, "/events"), ("verified", verified, "/handoff/events")):
+                    before = server.cpu_seconds()
+                    await _send_all(server, path, prepared, pipes)
+                    spent = (server.cpu_seconds() - before) * 1000 / requests
+                    if number:  # the first round warms up
+                        found[name].append(spent)
         finally:
             bare.stop()
             verified.stop()
@@ -136,42 +135,53 @@ async def measure(rounds: int, requests: int) -> dict[str, list[float]]:
     return found
 
 
-async def _send_all(client: httpx.AsyncClient, url: str, prepared: list[Prepared]) -> None:
-    """Send them as `CONCURRENT` pipes would."""
+async def _send_all(server: Server, path: str, prepared: list[bytes], pipes: int) -> None:
+    """Send them as so many pipes would, each on a connection of its own."""
+    host, port = server.socket.getsockname()
     waiting = iter(prepared)
 
     async def send_some() -> None:
-        for body, headers in waiting:
-            response = await client.post(url, content=body, headers=headers)
-            if response.json()["state"] != "succeeded":
-                raise SystemExit(response.text)
+        reader, writer = await asyncio.open_connection(host, port)
+        for request in waiting:
+            writer.write(f"POST {path} HTTP/1.1\r\n".encode() + request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            answer = await reader.readexactly(int(length[1]) if length else 0)
+            if b'"state":"succeeded"' not in answer:
+                raise SystemExit((head + answer).decode())
+        writer.close()
 
-    await asyncio.gather(*(send_some() for _ in range(CONCURRENT)))
+    await asyncio.gather(*(send_some() for _ in range(pipes)))
 
 
-def _prepared(pipe: Pipe, token: str) -> Prepared:
+def _prepared(pipe: Pipe, token: str) -> bytes:
+    """Give a request, its first line excepted."""
     content = event(event_id())
     body = json.dumps(content).encode()
-    return body, pipe.event_headers(token, body, content["id"])
+    headers = [*pipe.event_headers(token, body, content["id"]), ("host", "127.0.0.1"), ("content-length", len(body))]
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode() + b"\r\n" + body
 
 
 def main() -> None:
     """Measure, print, and fail where the budget does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--requests", type=int, default=400)
     options = parser.parse_args()
+    added = {what: _report(what, options.rounds, options.requests, pipes) for what, pipes in PIPES.items()}
+    if added["16 pipes at a time"] > BUDGET_MILLISECONDS:
+        raise SystemExit(1)
+
+
+def _report(what: str, rounds: int, requests: int, pipes: int) -> float:
     started = time.monotonic()
-    found = asyncio.run(measure(options.rounds, options.requests))
+    found = asyncio.run(measure(rounds, requests, pipes))
+    print(f"{what}, CPU a request ({rounds} rounds of {requests}):")
     for name, values in found.items():
-        print(
-            f"{name:>9}: {statistics.median(values):.3f} ms CPU a request (median of {len(values)} rounds, "
-            f"{min(values):.3f} to {max(values):.3f})"
-        )
+        print(f"{name:>9}: {statistics.median(values):.3f} ms (median; {min(values):.3f} to {max(values):.3f})")
     added = statistics.median(v - b for b, v in zip(found["bare"], found["verified"], strict=True))
     print(f"    added: {added:.3f} ms, budget {BUDGET_MILLISECONDS:.1f} ms ({time.monotonic() - started:.0f} s)")
-    if added > BUDGET_MILLISECONDS:
-        raise SystemExit(1)
+    return added
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ def listening_sockets(hosts: Sequence[str], port: int = 0) -> list[socket.socket
     """A listening socket at each host, all on one port; 0 takes one that is free."""
     sockets = [socket.create_server((hosts[0], port))]
     sockets += [socket.create_server((host, sockets[0].getsockname()[1])) for host in hosts[1:]]
+    for listening in sockets:
+        # Inherited by each connection. `uvicorn --fd` takes the socket for a Unix one and leaves Nagle's algorithm on,
+        # and then an answer in two pieces waits 40 ms for the client's acknowledgement.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sockets
 
 
