@@ -93,6 +93,8 @@ class Writer:
         except asyncio.CancelledError:
             if job.transaction is not None:
                 await _end_of(job.transaction)
+            if job.outcome.done() and not job.outcome.cancelled():
+                job.outcome.exception()  # cancelled at the very end: it is read, or asyncio logs that nobody did
             raise
         return result
 
@@ -105,12 +107,18 @@ class Writer:
 
     async def _lead(self) -> None:
         try:
-            while self._waiting:
-                await self._write_together(
-                    [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_WORKS))]
-                )
+            while jobs := self._next_jobs():
+                await self._write_together(jobs)
         finally:
             self._give_up()
+
+    def _next_jobs(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        while self._waiting and len(jobs) < _MAX_WORKS:
+            job = self._waiting.popleft()
+            if not job.outcome.cancelled():
+                jobs.append(job)
+        return jobs
 
     def _give_up(self) -> None:
         self._leader = None
@@ -126,7 +134,7 @@ class Writer:
             one_at_a_time(connection)
             if len(jobs) == 1:
                 return [(jobs[0].work(connection), None)]
-            return [_attempt(connection, job) for job in jobs]
+            return [_attempt(connection, job.work) for job in jobs]
 
         try:
             results = await self._transact(all_of_them, jobs[0].asked_at)
@@ -143,19 +151,22 @@ class Writer:
             ended.set_result(None)
 
 
-def _attempt(connection: Connection, job: _Job) -> tuple[Any, Exception | None]:
+def _attempt(connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
     """Do one work of several: what it wrote is undone if it fails, and the others' stays."""
-    if job.outcome.cancelled():
-        return None, None
     change(connection, _SAVEPOINT, {})
     value: Any = None
     error: Exception | None = None
     try:
-        value = job.work(connection)
+        value = work(connection)
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is for the one who asked
-        # Where even this fails, the transaction is lost, and with it the works of all.
-        change(connection, _ROLL_BACK, {})
         error = translated(failure)
+        try:
+            change(connection, _ROLL_BACK, {})
+        except Exception:
+            # The transaction is lost, and with it the works of all. The reason is what came first, if the database did.
+            if isinstance(error, StoreUnavailable):
+                raise error from failure
+            raise
     change(connection, _RELEASE, {})
     return value, error
 
