@@ -121,6 +121,19 @@ async def test_client_that_goes_away_during_the_commit_does_not_lose_its_event(r
     assert len(receiver.calls) == 1
 
 
+async def test_doubt_that_arises_while_the_receipt_is_looked_at_is_kept(receiver, monkeypatch) -> None:
+    deliveries = receiver.handoff._deliveries
+    key = ("{repository}", "evt_1")
+
+    async def doubts_again(_: object) -> None:
+        deliveries._doubtful.add(key)
+
+    monkeypatch.setattr(deliveries, "_visit", doubts_again)
+    deliveries._doubtful.add(key)
+    await deliveries._sweep()
+    assert deliveries._doubtful == {key}
+
+
 async def test_failed_event_is_not_run_again(receiver) -> None:
     def fail(_: object) -> None:
         raise RuntimeError

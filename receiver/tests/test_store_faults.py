@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select, text
 
 import chain
 from chain import append, entry
-from fastapi_handoff.store import Store, StoreUnavailable, audit_records, database, engine, receipts
+from fastapi_handoff.store import Store, StoreUnavailable, audit_records, engine, receipts
 from fastapi_handoff.store.writer import WRITER_LOCK
 from fixtures_store import connect
 
@@ -104,7 +104,7 @@ async def test_transaction_that_the_server_did_not_survive_wrote_nothing(store: 
 async def test_server_that_stands_still_is_not_waited_for(
     store: Store, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "TRANSACTION_TIMEOUT", 0.5)
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", 0.5)
     await add(store)
     postgresql.freeze()
     try:

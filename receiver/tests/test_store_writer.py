@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from fastapi_handoff.store import Store, StoreUnavailable, database, proof_ids
+from fastapi_handoff.store import Store, StoreUnavailable, engine, proof_ids
 from fastapi_handoff.store.writer import one_at_a_time
 
 if TYPE_CHECKING:
@@ -50,6 +53,11 @@ async def stored(store: Store) -> set[str]:
 
 async def together(store: Store, *works: Callable[[Connection], Any]) -> list[Any]:
     return await asyncio.gather(*(store.write(work) for work in works), return_exceptions=True)
+
+
+async def in_transaction(store: Store, work: Callable[[Connection], Any]) -> Any:
+    async with store.transaction() as connection:
+        return await connection.run_sync(work)
 
 
 @pytest.fixture
@@ -180,14 +188,76 @@ async def test_work_cancelled_at_any_moment_is_through_when_its_caller_goes_on(s
     assert {f"other-{steps}" for steps in range(60)} <= await stored(store)
 
 
-async def test_works_that_waited_too_long_are_told_and_those_after_them_are_done(
+async def test_works_that_waited_too_long_are_told_so_and_not_done(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "TRANSACTION_TIMEOUT", -1)
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", -1)
     outcomes = await together(store, adding("1"), adding("2"))
-    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+    assert [str(outcome) for outcome in outcomes] == ["no turn to write came in time"] * 2
     monkeypatch.undo()
     assert await store.write(adding("3")) == "3"
+    assert await stored(store) == {"3"}
+
+
+async def test_of_more_works_than_there_is_time_for_none_is_done_and_told_that_it_is_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(jti: str) -> Callable[[Connection], str]:
+        def add(connection: Connection) -> str:
+            time.sleep(0.005)
+            return adding(jti)(connection)
+
+        return add
+
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", 0.4)
+    names = [str(number) for number in range(200)]
+    outcomes = await together(store, *map(slowly, names))
+    told = {name for name, outcome in zip(names, outcomes, strict=True) if outcome == name}
+    late = {name for name, outcome in zip(names, outcomes, strict=True) if type(outcome) is StoreUnavailable}
+    assert told
+    assert late
+    assert told | late == set(names)
+    monkeypatch.undo()
+    assert await stored(store) == told
+
+
+@ON_SQLITE
+async def test_commit_that_outlasts_the_timeout_is_not_told_to_have_failed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: Any = store._engine.dialect
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", 0.1)
+    for write in (store.write, partial(in_transaction, store)):
+        commits._commits.submit(time.sleep, 0.3)
+        assert await write(adding(str(write))) == str(write)
+
+
+@ON_SQLITE
+async def test_task_cancelled_during_its_commit_is_cancelled_once_that_has_ended(store: Store) -> None:
+    commits: Any = store._engine.dialect
+    commits._commits.submit(time.sleep, 0.2)
+    task = asyncio.create_task(in_transaction(store, adding("1")))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await stored(store) == {"1"}
+
+
+async def test_exhausted_iterator_in_a_work_is_an_error_of_that_work(store: Store) -> None:
+    def exhausted(_: Connection) -> None:
+        next(iter(()))
+
+    async with asyncio.timeout(10):
+        first, broken, last = await together(store, adding("first"), exhausted, adding("last"))
+    assert (first, type(broken), last) == ("first", RuntimeError, "last")
+    assert await stored(store) == {"first", "last"}
+
+
+async def test_works_are_done_in_nobodys_context(store: Store) -> None:
+    trace: ContextVar[str] = ContextVar("trace", default="none")
+    trace.set("of the first who wrote")
+    assert await together(store, *[lambda _: trace.get()] * 2) == ["none", "none"]
 
 
 async def test_works_that_wait_when_the_store_is_closed_are_told_so(store: Store) -> None:
@@ -198,3 +268,33 @@ async def test_works_that_wait_when_the_store_is_closed_are_told_so(store: Store
     assert [str(outcome) for outcome in outcomes] == ["the store is closed"] * MANY
     await store.open()
     assert await stored(store) == set()
+
+
+async def test_stopping_ends_a_write_that_waits_for_others_and_lets_the_next_begin(store: Store) -> None:
+    async with store.transaction() as connection:
+        await connection.run_sync(one_at_a_time)
+        waiting = asyncio.create_task(store.write(adding("waiting")))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(2):
+            await store.stop_writing()
+            with pytest.raises(StoreUnavailable, match="the store is closed"):
+                await waiting
+        next_one = asyncio.create_task(store.write(adding("next")))
+    assert await next_one == "next"
+    assert await stored(store) == {"next"}
+
+
+async def test_write_that_meets_a_stop_is_done_or_told(store: Store) -> None:
+    for steps in range(40):
+        tasks = [asyncio.create_task(store.write(adding(f"{steps}-{number}"))) for number in range(3)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        stop = asyncio.create_task(store.stop_writing())
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(store.write(adding(f"{steps}-3"))))
+        async with asyncio.timeout(10):
+            outcomes = await asyncio.gather(*tasks, stop, return_exceptions=True)
+        done = {outcome for outcome in outcomes if isinstance(outcome, str)}
+        assert {type(outcome) for outcome in outcomes} <= {str, StoreUnavailable, type(None)}
+        assert done <= await stored(store)
+    assert await store.write(adding("later")) == "later"

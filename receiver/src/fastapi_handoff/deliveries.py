@@ -200,6 +200,7 @@ class Deliveries:
         async with self._store.reading() as connection:
             keys = await connection.run_sync(receipts.ended_leases, self._now())
         for key in {*keys, *self._doubtful}:
+            self._doubtful.discard(key)  # before: whoever comes to doubt it meanwhile is not forgotten
             try:
                 await self._visit(key)
             except StoreUnavailable:
@@ -207,7 +208,6 @@ class Deliveries:
             except Exception:
                 # A receipt that somebody tampered with must not keep the others from being looked after.
                 logger.exception("the receipt of event %r cannot be looked after", key[1])
-            self._doubtful.discard(key)
 
     async def _visit(self, key: Key) -> Receipt | None:
         """Look at a receipt, and see to it if nobody else does."""

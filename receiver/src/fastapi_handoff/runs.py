@@ -11,6 +11,7 @@ from fastapi_handoff import events, receipts
 from fastapi_handoff.audit import append
 from fastapi_handoff.handlers import NEUTRAL, Outcome
 from fastapi_handoff.store import StoreUnavailable
+from fastapi_handoff.store.writer import one_at_a_time
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -134,9 +135,14 @@ class Runs:
         if not self._receipts:
             return
         held = list(self._receipts.values())
-        renewed = await self._store.write(
-            lambda connection: [receipts.renew(connection, receipt, until) for receipt in held]
-        )
+
+        def renew_all(connection: Connection) -> list[bool]:
+            one_at_a_time(connection)
+            return [receipts.renew(connection, receipt, until) for receipt in held]
+
+        # Not behind the requests that wait to write: their crowd must not make live handlers look dead.
+        async with self._store.transaction() as connection:
+            renewed = await connection.run_sync(renew_all)
         for receipt, was_ours in zip(held, renewed, strict=True):
             if not was_ours and receipt.key in self._receipts:
                 logger.warning("event %s runs here, but its lease is another replica's", receipt.event_id)
@@ -148,9 +154,13 @@ class Runs:
 
     async def interrupt(self) -> None:
         """Interrupt the handlers that run; an outcome that cannot be written soon is left to its lease."""
-        for timeout in (_GIVE_UP_SECONDS, None):
-            left = list(self._tasks.values())
+        left = set(self._tasks.values())
+        for task in left:
+            task.cancel()
+        if left:
+            _, left = await asyncio.wait(left, timeout=_GIVE_UP_SECONDS)
+        if left:
+            await self._store.stop_writing()
             for task in left:
                 task.cancel()
-            if left:
-                await asyncio.wait(left, timeout=timeout)
+            await asyncio.wait(left)

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-TRANSACTION_TIMEOUT = 15
-"""Seconds a transaction may take as a whole, waiting for its turn included.
-
-The server's own timeouts do not help when the server itself stands still, so this one is kept by the client.
-"""
-
 PURGE_LOCK = 0x68616E646F666601
 """The PostgreSQL advisory lock of a purge: two at once would delete the same rows in two orders, and deadlock."""
 
@@ -75,9 +69,13 @@ class Store:
         if self.is_sqlite:
             self._file = engine.file_identity(self._path)
 
+    async def stop_writing(self) -> None:
+        """End the transaction of `write()` that is under way, and refuse what waits for the next."""
+        await self._writer.stop()
+
     async def close(self) -> None:
         """Close the connections."""
-        await self._writer.close()
+        await self._writer.stop()
         self._file = None
         self._turn = self._new_turn()  # the next event loop needs a lock of its own
         await self._engine.dispose()
@@ -90,7 +88,7 @@ class Store:
         """
         with _database_failures():
             self._require_same_file()
-            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._turn, self._writing.begin() as connection:
+            async with _in_time(), self._turn, self._writing.begin() as connection:
                 yield connection
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -105,7 +103,7 @@ class Store:
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Read. Each statement sees what is committed when it starts."""
         with _database_failures():
-            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._single_reads.connect() as connection:
+            async with _in_time(), self._single_reads.connect() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -129,8 +127,8 @@ class Store:
                 rows += (await connection.execute(delete(column.table).where(column < now))).rowcount
             return rows
 
-    async def _transact(self, work: Callable[[Connection], Result], asked_at: float) -> Result:
-        """Do `work`, for which somebody waits since `asked_at` (the event loop's time), in a transaction.
+    async def _transact(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction.
 
         One switch into SQLAlchemy's synchronous world instead of three for each statement.
         """
@@ -141,7 +139,7 @@ class Store:
 
         with _database_failures():
             self._require_same_file()
-            async with asyncio.timeout_at(asked_at + TRANSACTION_TIMEOUT), self._turn:
+            async with _in_time(), self._turn:
                 return await greenlet_spawn(begin_and_work)
 
     def _new_turn(self) -> AbstractAsyncContextManager[None]:
@@ -152,6 +150,18 @@ class Store:
         # SQLite goes on writing into a file that was deleted or replaced, and nobody will ever read what it wrote.
         if self._file is not None and engine.file_identity(self._path) != self._file:
             raise StoreUnavailable(f"`{self._path}` is not the file that was opened: put it back, or restart")
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Cancel what takes longer than a transaction may."""
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
+    async with asyncio.timeout(engine.TRANSACTION_TIMEOUT):
+        yield
+    # SQLite's commit goes to its end whoever cancels it. If that was the timeout, all is well; if not, it is due now.
+    if task is not None and task.cancelling() > cancelled_before:
+        raise asyncio.CancelledError
 
 
 @contextmanager

@@ -24,6 +24,11 @@ CONNECT_TIMEOUT = 3
 """Seconds to wait for a connection, from the pool or from the server."""
 STATEMENT_TIMEOUT = 10
 """Seconds one statement may take."""
+TRANSACTION_TIMEOUT = 15
+"""Seconds a transaction may take as a whole, and seconds a writer may wait for one to begin.
+
+The server's own timeouts do not help when the server itself stands still, so this one is kept by the client.
+"""
 
 BEGIN = "handoff_begin"
 """The execution option that says how SQLite begins: `IMMEDIATE` for a writer, `DEFERRED` for a snapshot."""

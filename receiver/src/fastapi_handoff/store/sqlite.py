@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -170,17 +171,13 @@ async def _nothing() -> None:
 
 
 async def _to_its_end(executor: ThreadPoolExecutor, function: Callable[[], None]) -> None:
-    # A cancelled request waits for its commit all the same: the connection is not free before.
+    # Whoever is cancelled waits for its commit all the same: the connection is not free before. And what was committed
+    # is not said to have failed: `Task.cancelling()` tells that somebody wanted it to end.
     future = asyncio.get_running_loop().run_in_executor(executor, function)
-    cancelled: asyncio.CancelledError | None = None
     while not future.done():
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    failure = future.exception() or cancelled
-    if failure is not None:
-        raise failure
+    future.result()
 
 
 registry.register("sqlite.fastapi_handoff", __name__, InlineSQLite.__name__)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import text
 
+from fastapi_handoff.store import engine
 from fastapi_handoff.store.compiled import change, fetch
 from fastapi_handoff.store.errors import StoreUnavailable, translated
 
@@ -29,6 +31,7 @@ WRITER_LOCK: Final = 0x68616E646F666603
 _MAX_WORKS: Final = 32
 """In one transaction: on SQLite its statements run on the event loop, so together they must stay short."""
 _CLOSED: Final = "the store is closed"
+_TOO_LATE: Final = "no turn to write came in time"
 
 _LOCK = text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
 _SAVEPOINT = text("SAVEPOINT one_work")
@@ -62,17 +65,17 @@ class _Job:
         if error is None:
             self.outcome.set_result(value)
         else:
-            self.outcome.set_exception(error)
+            # No future takes a `StopIteration`, which an exhausted clock of the user's may raise.
+            self.outcome.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
 
 
 class Writer:
     """Does the works of one process, on one event loop.
 
-    `transact(work, asked_at)` does a group of them in a transaction; `asked_at` is since when the first of them waits,
-    in the event loop's time. It raises `StoreUnavailable` for every failure of the database.
+    `transact` does a group of them in a transaction. It raises `StoreUnavailable` for every failure of the database.
     """
 
-    def __init__(self, transact: Callable[[Callable[[Connection], Any], float], Awaitable[Any]]) -> None:
+    def __init__(self, transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]]) -> None:
         self._transact = transact
         self._waiting: deque[_Job] = deque()
         self._leader: asyncio.Task[None] | None = None
@@ -80,14 +83,15 @@ class Writer:
     async def do(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work` and give what it returns once that is committed, or raise what it raised with nothing written.
 
-        Cancelled before its transaction has begun, it is not done. Cancelled later, this returns when the transaction
-        has ended, so that the caller never tidies up before its own work is through.
+        One that has waited too long for its turn is not done, and neither is one cancelled before its turn. Cancelled
+        later, this returns when the transaction has ended: the caller never tidies up before its own work is through.
         """
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.time(), loop.create_future())
         self._waiting.append(job)
         if self._leader is None:
-            self._leader = loop.create_task(self._lead(), name="handoff writer")
+            # It writes for all, so it is in nobody's context: not in the first one's trace, for one.
+            self._leader = loop.create_task(self._lead(), name="handoff writer", context=Context())
         try:
             result: Result = await job.outcome
         except asyncio.CancelledError:
@@ -98,25 +102,34 @@ class Writer:
             raise
         return result
 
-    async def close(self) -> None:
-        """Do nothing more: whoever waits is told so."""
-        if self._leader is not None:
-            self._leader.cancel()
-            await asyncio.wait([self._leader])
-        self._give_up()
+    async def stop(self) -> None:
+        """End what is under way; whoever waits is told so. The next work begins anew."""
+        leader = self._leader
+        if leader is None:
+            return
+        leader.cancel()
+        await asyncio.wait([leader])
+        if self._leader is leader:  # it had not even begun
+            self._give_up()
 
     async def _lead(self) -> None:
+        task = asyncio.current_task()
         try:
-            while jobs := self._next_jobs():
+            # Cancelled during a commit that went well, it comes back here.
+            while not (task and task.cancelling()) and (jobs := self._next_jobs()):
                 await self._write_together(jobs)
         finally:
             self._give_up()
 
     def _next_jobs(self) -> list[_Job]:
         jobs: list[_Job] = []
+        too_old = asyncio.get_running_loop().time() - engine.TRANSACTION_TIMEOUT
         while self._waiting and len(jobs) < _MAX_WORKS:
             job = self._waiting.popleft()
-            if not job.outcome.cancelled():
+            if job.asked_at <= too_old:
+                # Told before it is done, not after: its caller may have gone, and the next ones wait.
+                job.settle(None, StoreUnavailable(_TOO_LATE))
+            elif not job.outcome.cancelled():
                 jobs.append(job)
         return jobs
 
@@ -137,7 +150,7 @@ class Writer:
             return [_attempt(connection, job.work) for job in jobs]
 
         try:
-            results = await self._transact(all_of_them, jobs[0].asked_at)
+            results = await self._transact(all_of_them)
         except BaseException as failure:
             # Each gets an error of its own: what several raise at once would gather all their tracebacks.
             for job in jobs:
