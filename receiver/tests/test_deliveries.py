@@ -132,6 +132,9 @@ async def test_doubt_that_arises_while_the_receipt_is_looked_at_is_kept(receiver
     deliveries._doubtful.add(key)
     await deliveries._sweep()
     assert deliveries._doubtful == {key}
+    monkeypatch.undo()
+    await deliveries._sweep()
+    assert deliveries._doubtful == set(), "there is no such receipt: nothing to doubt"
 
 
 async def test_failed_event_is_not_run_again(receiver) -> None:

@@ -296,5 +296,7 @@ async def test_write_that_meets_a_stop_is_done_or_told(store: Store) -> None:
             outcomes = await asyncio.gather(*tasks, stop, return_exceptions=True)
         done = {outcome for outcome in outcomes if isinstance(outcome, str)}
         assert {type(outcome) for outcome in outcomes} <= {str, StoreUnavailable, type(None)}
-        assert done <= await stored(store)
+        found = {name for name in await stored(store) if name.startswith(f"{steps}-")}
+        # PostgreSQL may have committed what it was told to stop; a file does what it is told.
+        assert done == found if store.is_sqlite else done <= found
     assert await store.write(adding("later")) == "later"

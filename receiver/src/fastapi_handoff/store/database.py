@@ -139,7 +139,8 @@ class Store:
 
         with _database_failures():
             self._require_same_file()
-            async with _in_time(), self._turn:
+            # Not `_in_time()`: a writer that is stopped during a commit that goes well answers first, and stops then.
+            async with asyncio.timeout(engine.TRANSACTION_TIMEOUT), self._turn:
                 return await greenlet_spawn(begin_and_work)
 
     def _new_turn(self) -> AbstractAsyncContextManager[None]:
