@@ -284,6 +284,20 @@ async def test_stopping_ends_a_write_that_waits_for_others_and_lets_the_next_beg
     assert await stored(store) == {"next"}
 
 
+@ON_SQLITE
+async def test_stop_during_a_commit_answers_it_and_refuses_what_waits(store: Store) -> None:
+    commits: Any = store._engine.dialect
+    commits._commits.submit(time.sleep, 0.2)
+    first = asyncio.create_task(store.write(adding("first")))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(store.write(adding("second")))
+    await asyncio.sleep(0)
+    await store.stop_writing()
+    outcomes = await asyncio.gather(first, second, return_exceptions=True)
+    assert (outcomes[0], str(outcomes[1])) == ("first", "the store is closed")
+    assert await stored(store) == {"first"}
+
+
 async def test_write_that_meets_a_stop_is_done_or_told(store: Store) -> None:
     for steps in range(40):
         tasks = [asyncio.create_task(store.write(adding(f"{steps}-{number}"))) for number in range(3)]
