@@ -12,8 +12,20 @@ from starlette.types import ASGIApp
 
 def listening_sockets(hosts: Sequence[str], port: int = 0) -> list[socket.socket]:
     """A listening socket at each host, all on one port; 0 takes one that is free."""
-    sockets = [socket.create_server((hosts[0], port))]
-    sockets += [socket.create_server((host, sockets[0].getsockname()[1])) for host in hosts[1:]]
+    for _ in range(20):
+        sockets = [socket.create_server((hosts[0], port))]
+        try:
+            for host in hosts[1:]:
+                sockets.append(socket.create_server((host, sockets[0].getsockname()[1])))
+            break
+        except OSError:
+            # Free at one host, taken at another: the next one that is free may do.
+            for opened in sockets:
+                opened.close()
+            if port:
+                raise
+    else:
+        raise OSError("no port is free at all of the hosts")
     for listening in sockets:
         # Inherited by each connection. `uvicorn --fd` takes the socket for a Unix one and leaves Nagle's algorithm on,
         # and then an answer in two pieces waits 40 ms for the client's acknowledgement.
