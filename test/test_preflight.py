@@ -98,4 +98,8 @@ def test_a_dry_run_sends_nothing_and_prints_the_request(scene: Scene, build_dir:
     assert run.exit_code == 0, run.text
     assert "curl" in run.stdout
     assert step.commit in run.stdout
+    # What a first policy file is written from, says the README.
+    assert step.environment is not None
+    for uuid in (step.workspace.uuid, step.repository.uuid, step.environment.uuid):
+        assert uuid in run.stdout
     assert_nothing_sent(scene)

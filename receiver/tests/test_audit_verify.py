@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +15,7 @@ from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification, verify
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records
 from fixtures_store import connect
+from verify_process import verify as verify_in_a_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -358,26 +357,11 @@ async def test_verify_reads_one_moment_while_the_chain_grows(store: Store) -> No
 
 async def test_fifty_thousand_records_verify_in_the_memory_of_a_thousand(store: Store, store_url: str) -> None:
     await fill(store, range(1, 1_001))
-    small = peak_memory(store_url)
+    _, small = verify_in_a_process(store_url)
     await fill(store, range(1_001, 50_001))
     # The records alone are fifty megabytes.
-    assert peak_memory(store_url) - small < 12_000_000
-
-
-VERIFY = """
-import sys
-from fastapi_handoff.cli import main
-assert main(["audit", "verify", "--store", sys.argv[1]]) == 0
-# Not `ru_maxrss`: a child starts with its parent's, and ours is a whole test run's.
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-sys.stdout.write(str(int(status["VmHWM"].split()[0]) * 1024))
-"""
-
-
-def peak_memory(url: str) -> int:
-    """Verify in a process of its own; give the bytes it needed at most."""
-    run = subprocess.run([sys.executable, "-c", VERIFY, url], capture_output=True, text=True, check=True)
-    return int(run.stdout.splitlines()[-1])
+    _, large = verify_in_a_process(store_url)
+    assert large - small < 12_000_000
 
 
 async def fill(store: Store, numbers: range) -> None:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,25 +13,30 @@ from starlette.types import ASGIApp
 
 def listening_sockets(hosts: Sequence[str], port: int = 0) -> list[socket.socket]:
     """A listening socket at each host, all on one port; 0 takes one that is free."""
-    for _ in range(20):
-        sockets = [socket.create_server((hosts[0], port))]
-        try:
-            for host in hosts[1:]:
-                sockets.append(socket.create_server((host, sockets[0].getsockname()[1])))
-            break
-        except OSError:
-            # Free at one host, taken at another: the next one that is free may do.
-            for opened in sockets:
-                opened.close()
-            if port:
-                raise
-    else:
-        raise OSError("no port is free at all of the hosts")
+    sockets = _on_one_port(hosts, port)
     for listening in sockets:
         # Inherited by each connection. `uvicorn --fd` takes the socket for a Unix one and leaves Nagle's algorithm on,
         # and then an answer in two pieces waits 40 ms for the client's acknowledgement.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sockets
+
+
+def _on_one_port(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    # A port that is free at one host may be taken at another: the next one may do.
+    for _ in range(19):
+        with suppress(OSError):
+            return _listen(hosts, port)
+    return _listen(hosts, port)
+
+
+def _listen(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    with ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        for host in hosts:
+            sockets.append(opened.enter_context(socket.create_server((host, port))))
+            port = sockets[0].getsockname()[1]
+        opened.pop_all()
+        return sockets
 
 
 class LoopbackServer:

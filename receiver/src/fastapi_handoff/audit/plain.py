@@ -37,11 +37,8 @@ class _Budget:
         self.left = VALUE_LIMIT
 
     def text(self, text: str) -> str:
-        size = len(text)
-        if size <= TEXT_LIMIT and size <= self.left:  # nearly always
-            self.left -= max(MEMBER_COST, size)
-            return storable(text)
-        given = plain_text(text, max(0, min(TEXT_LIMIT, self.left)))
+        fits = len(text) <= TEXT_LIMIT and len(text) <= self.left  # nearly always
+        given = storable(text) if fits else plain_text(text, max(0, min(TEXT_LIMIT, self.left)))
         self.left -= max(MEMBER_COST, len(given))
         return given
 

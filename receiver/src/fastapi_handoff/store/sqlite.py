@@ -14,7 +14,6 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +21,8 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util.concurrency import await_
+
+from fastapi_handoff.store.waiting import until_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,11 +173,9 @@ async def _nothing() -> None:
 
 async def _to_its_end(executor: ThreadPoolExecutor, function: Callable[[], None]) -> None:
     # Whoever is cancelled waits for its commit all the same: the connection is not free before. And what was committed
-    # is not said to have failed: `Task.cancelling()` tells that somebody wanted it to end.
+    # is not said to have failed.
     future = asyncio.get_running_loop().run_in_executor(executor, function)
-    while not future.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
+    await until_done(future)
     future.result()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -18,6 +17,7 @@ from sqlalchemy import text
 from fastapi_handoff.store import engine
 from fastapi_handoff.store.compiled import change, fetch
 from fastapi_handoff.store.errors import StoreUnavailable, translated
+from fastapi_handoff.store.waiting import until_done
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -96,7 +96,7 @@ class Writer:
             result: Result = await job.outcome
         except asyncio.CancelledError:
             if job.transaction is not None:
-                await _end_of(job.transaction)
+                await until_done(job.transaction)
             if job.outcome.done() and not job.outcome.cancelled():
                 job.outcome.exception()  # cancelled at the very end: it is read, or asyncio logs that nobody did
             raise
@@ -191,9 +191,3 @@ def _same(failure: BaseException) -> BaseException:
         return same
     # The work's own, which was alone; or the writer itself is cancelled.
     return failure if isinstance(failure, Exception) else StoreUnavailable(_CLOSED)
-
-
-async def _end_of(transaction: asyncio.Future[None]) -> None:
-    while not transaction.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([transaction])

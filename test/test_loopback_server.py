@@ -1,0 +1,34 @@
+"""The sockets that the tests' servers listen at."""
+
+import socket
+
+import pytest
+
+from bitbucket_standin.loopback_server import listening_sockets
+
+HOSTS = ("127.0.0.1", "127.0.0.2")
+
+
+def test_port_that_is_taken_at_one_of_the_hosts_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    create_server = socket.create_server
+    with create_server((HOSTS[1], 0)) as taken:
+        offered = iter([taken.getsockname()[1]])
+
+        def offer_the_taken_one_first(address: tuple[str, int]) -> socket.socket:
+            host, port = address
+            return create_server((host, port or next(offered, 0)))
+
+        monkeypatch.setattr(socket, "create_server", offer_the_taken_one_first)
+        sockets = listening_sockets(HOSTS)
+        (port,) = {listening.getsockname()[1] for listening in sockets}
+        assert port != taken.getsockname()[1]
+    for listening in sockets:
+        listening.close()
+
+
+def test_port_that_was_asked_for_and_is_taken_is_an_error_and_leaves_nothing_open() -> None:
+    with socket.create_server((HOSTS[1], 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            listening_sockets(HOSTS, port)
+        socket.create_server((HOSTS[0], port)).close()
