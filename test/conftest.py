@@ -1,6 +1,7 @@
 """The stages of the end-to-end tests: one for each way to run the pipe and each kind of receiver, kept for the whole session."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,11 +17,22 @@ from scene import SIGNING_SECRET, Scene
 SceneMaker = Callable[[str, str], Scene]
 
 
+def require_docker(*programs: str) -> None:
+    """Skips the test where no engine answers, or one of the `programs` is missing; fails it where REQUIRE_DOCKER is 1."""
+    missing = [f"there is no `{program}`" for program in programs if shutil.which(program) is None]
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], check=False, capture_output=True).returncode
+    ):
+        missing.append("no Docker engine answers `docker info`")
+    if missing and os.environ.get("REQUIRE_DOCKER") == "1":
+        pytest.fail(f"REQUIRE_DOCKER is 1, but {' and '.join(missing)}")
+    if missing:
+        pytest.skip(" and ".join(missing))
+
+
 def _container() -> Pipe:
-    if subprocess.run(["docker", "info"], check=False, capture_output=True).returncode != 0:
-        if os.environ.get("REQUIRE_DOCKER") == "1":
-            pytest.fail("REQUIRE_DOCKER is 1, but no Docker engine answers `docker info`")
-        pytest.skip("no Docker engine answers `docker info`")
+    require_docker()
     built = subprocess.run([ROOT / "test/container/image.sh"], check=True, stdout=subprocess.PIPE, text=True)
     return ContainerPipe(built.stdout.strip())
 

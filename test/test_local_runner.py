@@ -13,7 +13,7 @@ import pytest
 
 from bitbucket_standin.step import braced_uuid
 from certificates import Authority
-from conftest import SceneMaker, judged_faulty
+from conftest import SceneMaker, judged_faulty, require_docker
 from faulty_scene import FaultyScene
 from pipe_under_test import ROOT, ContainerPipe
 from scene import SIGNING_SECRET
@@ -58,6 +58,7 @@ class LocalRunner(ContainerPipe):
 @pytest.fixture(scope="module")
 def runner_image() -> Iterator[str]:
     """The image that the runner needs, under the built-in name, too."""
+    require_docker("debootstrap")
     locked = HERE / "requirements.lock"
     installed = VENV / "installed.lock"
     if not installed.exists() or installed.read_bytes() != locked.read_bytes():
