@@ -2,8 +2,8 @@
 
 Two uvicorn processes on one SQLite file each, the same client, rounds in turn; what is printed are medians of the
 processes' own CPU time (user and system) divided by the requests of a round. The client does next to nothing itself, so
-that the server is as busy as the number of pipes makes it. The budget is for many pipes at a time, which is when CPU is
-short; one pipe at a time is shown beside it.
+that the server is as busy as the number of pipes makes it. The design names no load, so the budget must hold at both:
+many pipes at a time share their commits, one at a time shares them with nobody.
 Run: `.venv/bin/python bench/receiver_cpu.py`
 """
 
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     options = parser.parse_args()
     added = {what: _report(what, options.rounds, options.requests, pipes) for what, pipes in PIPES.items()}
-    if added["16 pipes at a time"] > BUDGET_MILLISECONDS:
+    if max(added.values()) > BUDGET_MILLISECONDS:
         raise SystemExit(1)
 
 

@@ -6,7 +6,7 @@ import sys
 
 from stage import BENCH, ROOT
 
-ALL = ["image.py", "whole_run.py", "round_trips.py", "receiver_cpu.py", "audit_verify.py"]
+ALL = ["image.py", "whole_run.py", "round_trips.py", "audit_verify.py", "receiver_cpu.py"]
 
 
 def main() -> None:
