@@ -4,13 +4,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, Header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use crate::random;
 use crate::signature::sha256;
-use crate::step_key::StepKey;
+use crate::step_key::{PublicJwk, StepKey};
 
 /// What a proof is for.
 pub struct ProofFor<'a> {
@@ -24,6 +23,13 @@ pub struct ProofFor<'a> {
     pub content_digest: Option<&'a str>,
     /// The nonce the receiver asked for.
     pub nonce: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    typ: &'static str,
+    alg: &'static str,
+    jwk: &'a PublicJwk,
 }
 
 #[derive(Serialize)]
@@ -49,15 +55,17 @@ pub fn unix_now() -> u64 {
         .as_secs()
 }
 
-/// Signs a proof with the step's key.
+/// Signs a proof with the step's key: a JWS in its compact form (RFC 7515, section 7.1).
 ///
 /// # Panics
-/// Never: the key is one for ES256 and the claims are text and numbers.
+/// Where the operating system has no random numbers.
 #[must_use]
 pub fn sign(key: &StepKey, purpose: &ProofFor<'_>) -> String {
-    let mut header = Header::new(Algorithm::ES256);
-    header.typ = Some("dpop+jwt".to_owned());
-    header.jwk = Some(key.public().clone());
+    let header = Header {
+        typ: "dpop+jwt",
+        alg: "ES256",
+        jwk: key.public(),
+    };
     let claims = Claims {
         htm: purpose.htm,
         htu: purpose.htu,
@@ -69,5 +77,13 @@ pub fn sign(key: &StepKey, purpose: &ProofFor<'_>) -> String {
         content_digest: purpose.content_digest,
         nonce: purpose.nonce,
     };
-    jsonwebtoken::encode(&header, &claims, key.signing()).expect("a key for ES256 signs ES256")
+    let mut jws = format!("{}.{}", encoded(&header), encoded(&claims));
+    let signature = key.sign(jws.as_bytes());
+    jws.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
+    jws
+}
+
+fn encoded(part: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(part).expect("text and numbers always serialise"))
 }

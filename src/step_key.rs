@@ -7,14 +7,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, Signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::EncodingKey;
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters, EllipticCurveKeyType, Jwk,
-};
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+use serde::Serialize;
 
 use crate::random;
 use crate::redaction::hex;
@@ -25,8 +23,17 @@ const LONGEST: u64 = 1024;
 
 /// The step's signing key.
 pub struct StepKey {
-    signing: EncodingKey,
-    public: Jwk,
+    pair: EcdsaKeyPair,
+    public: PublicJwk,
+}
+
+/// Its public half as a JWK (RFC 7517; RFC 7518, section 6.2.1).
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct PublicJwk {
+    kty: &'static str,
+    crv: &'static str,
+    x: String,
+    y: String,
 }
 
 /// Where the key came from, for the debug log.
@@ -46,7 +53,7 @@ impl StepKey {
     pub fn load_or_create(storage_dir: Option<&Path>, step_token: &SecretString) -> (Self, Origin) {
         let Some(directory) = storage_dir else {
             return (
-                Self::generate().0,
+                Self::generate(),
                 Origin::InMemory("BITBUCKET_PIPE_STORAGE_DIR is not set".to_owned()),
             );
         };
@@ -56,13 +63,13 @@ impl StepKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return (
-                    Self::generate().0,
+                    Self::generate(),
                     Origin::InMemory(format!("the kept key was not used: {error}")),
                 );
             }
         }
-        let (key, pkcs8) = Self::generate();
-        match store(directory, &path, pkcs8.expose_secret()) {
+        let key = Self::generate();
+        match store(directory, &path, key.to_pkcs8().expose_secret()) {
             Ok(()) => (key, Origin::Stored),
             // Another pipe of this step was quicker.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match load(&path) {
@@ -73,43 +80,50 @@ impl StepKey {
         }
     }
 
-    fn generate() -> (Self, SecretSlice<u8>) {
+    fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .expect("the operating system gives random numbers");
-        let pkcs8 = pair.to_pkcs8v1().expect("a key just made can be written");
-        let pkcs8 = SecretSlice::from(pkcs8.as_ref().to_vec());
-        let key = Self::from_pkcs8(pkcs8.expose_secret()).expect("a key just written can be read");
-        (key, pkcs8)
+        Self::new(pair)
+    }
+
+    fn new(pair: EcdsaKeyPair) -> Self {
+        // X9.62 uncompressed point: 0x04, 32 bytes of x, 32 bytes of y.
+        let point = pair.public_key().as_ref();
+        let (x, y) = (
+            URL_SAFE_NO_PAD.encode(&point[1..33]),
+            URL_SAFE_NO_PAD.encode(&point[33..65]),
+        );
+        let public = PublicJwk {
+            kty: "EC",
+            crv: "P-256",
+            x,
+            y,
+        };
+        Self { pair, public }
     }
 
     fn from_pkcs8(pkcs8: &[u8]) -> io::Result<Self> {
-        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "it is not a P-256 key in PKCS #8");
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| malformed())?;
-        // X9.62 uncompressed point: 0x04, 32 bytes of x, 32 bytes of y.
-        let point = pair.public_key().as_ref();
-        let (Some(x), Some(y), 65) = (point.get(1..33), point.get(33..65), point.len()) else {
-            return Err(malformed());
-        };
-        let public = Jwk {
-            common: CommonParameters::default(),
-            algorithm: AlgorithmParameters::EllipticCurve(EllipticCurveKeyParameters {
-                key_type: EllipticCurveKeyType::EC,
-                curve: EllipticCurve::P256,
-                x: URL_SAFE_NO_PAD.encode(x),
-                y: URL_SAFE_NO_PAD.encode(y),
-            }),
-        };
-        Ok(Self {
-            signing: EncodingKey::from_ec_der(pkcs8),
-            public,
-        })
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+            .map(Self::new)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not a P-256 key in PKCS #8"))
     }
 
-    pub(crate) fn signing(&self) -> &EncodingKey {
-        &self.signing
+    fn to_pkcs8(&self) -> SecretSlice<u8> {
+        let pkcs8 = self
+            .pair
+            .to_pkcs8v1()
+            .expect("a key that was made or read can be written");
+        SecretSlice::from(pkcs8.as_ref().to_vec())
     }
 
-    pub(crate) fn public(&self) -> &Jwk {
+    /// The ES256 signature: r and s, 32 bytes each, as JWS has it (RFC 7518, section 3.4).
+    pub(crate) fn sign(&self, message: &[u8]) -> Signature {
+        self.pair
+            .sign(&SystemRandom::new(), message)
+            .expect("the operating system gives random numbers")
+    }
+
+    pub(crate) fn public(&self) -> &PublicJwk {
         &self.public
     }
 }
