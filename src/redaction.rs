@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// What stands where a secret stood.
 pub const MASK: &str = "***";
@@ -62,28 +62,28 @@ impl Needles {
             return;
         }
         let bytes = secret.as_bytes();
-        self.add(secret, false);
-        self.add(&hex(bytes), true);
+        self.add(secret.chars().filter(|c| !c.is_whitespace()).collect(), false);
+        self.add(ascii(&hex(bytes)), true);
         // A space as `+`; all else of this encoding is decoded before the search.
-        self.add(&form_urlencoded::byte_serialize(bytes).collect::<String>(), true);
+        let form = form_urlencoded::byte_serialize(bytes).collect::<String>();
+        self.add(ascii(&form.to_ascii_lowercase()), true);
         // Inside a longer text that was encoded whole, a secret starts at one of three positions of base64's groups.
         for before in 0..3 {
             let mut padded = vec![0; before];
             padded.extend_from_slice(bytes);
             let first_own = (before * 8).div_ceil(6);
             let last_own = (before + bytes.len()) * 8 / 6;
-            for text in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
-                self.add(&text[first_own..last_own], false);
+            let text = STANDARD_NO_PAD.encode(&padded);
+            let own = &text[first_own..last_own];
+            self.add(ascii(own), false);
+            if own.contains(['+', '/']) {
+                self.add(ascii(&own.replace('+', "-").replace('/', "_")), false);
             }
         }
     }
 
-    fn add(&mut self, text: &str, ignore_case: bool) {
-        let text = text
-            .chars()
-            .filter(|c| !c.is_whitespace())
-            .map(|c| fold(c, ignore_case))
-            .collect::<Vec<_>>();
+    /// Text without white space, in lower case where case is ignored.
+    fn add(&mut self, text: Vec<char>, ignore_case: bool) {
         if text.len() < SHORTEST_SECRET {
             return;
         }
@@ -95,6 +95,11 @@ impl Needles {
             same_start.push(Needle { text, ignore_case });
         }
     }
+}
+
+/// The characters of an encoding, which are ASCII: a run does this for some 20,000 of them while its user waits.
+fn ascii(text: &str) -> Vec<char> {
+    text.bytes().map(char::from).collect()
 }
 
 impl Redactor {
@@ -267,18 +272,19 @@ fn fold(c: char, ignore_case: bool) -> char {
 /// Lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     fn redactor(secret: &str) -> Redactor {
