@@ -11,9 +11,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY src src
-# `scratch` has no dynamic loader, so the C library is linked in. With --target, the flag leaves procedural macros alone.
-# Packed relocations keep the address of the binary random and take 0.2 MB less.
-RUN RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --release --locked --bin fastapi-handoff --target "$TARGET" \
+RUN cargo build --config .cargo/static.toml --target "$TARGET" --release --locked --bin fastapi-handoff \
  && cp "target/$TARGET/release/fastapi-handoff" /fastapi-handoff
 
 FROM scratch

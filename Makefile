@@ -9,6 +9,10 @@ SHELL := bash
 BIN := .venv/bin
 TOOLS := .venv/installed
 PIPE_DEBUG := target/debug/fastapi-handoff
+# Built as the image's is.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+PIPE_STATIC = target/$(HOST)/release/fastapi-handoff
+BUILD_STATIC = cargo build --config .cargo/static.toml --target $(HOST) --release --locked
 SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh test/local_runner/*.sh)
 
 test: $(TOOLS)
@@ -21,13 +25,13 @@ demo: $(TOOLS)
 	PYTHONPATH=test $(BIN)/python demo/run.py
 
 bench: $(TOOLS)
-	cargo build --release --locked
-	$(BIN)/python bench/run.py
+	$(BUILD_STATIC)
+	PIPE=$(PIPE_STATIC) $(BIN)/python bench/run.py
 
 # A thousand pipes against replicas on PostgreSQL, under faults; some minutes.
 campaign: $(TOOLS)
-	cargo build --release --locked
-	PYTHONPATH=test:receiver/tests $(BIN)/python bench/campaign.py
+	$(BUILD_STATIC)
+	PYTHONPATH=test:receiver/tests $(BIN)/python bench/campaign.py --pipe $(PIPE_STATIC)
 
 lint: $(TOOLS)
 	cargo fmt --check
