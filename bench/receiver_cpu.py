@@ -55,10 +55,11 @@ local = threading.local()
 def connection():
     if not hasattr(local, "connection"):
         local.connection = sqlite3.connect("bare.db", isolation_level=None)
-        local.connection.execute("PRAGMA journal_mode = WAL")
         local.connection.execute("PRAGMA synchronous = FULL")
-        local.connection.execute("CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, type TEXT, time TEXT)")
     return local.connection
+# Once, before the first request: of two threads that change the journal's mode at once, one fails.
+connection().execute("PRAGMA journal_mode = WAL")
+connection().execute("CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, type TEXT, time TEXT)")
 app = FastAPI()
 @app.post("/events")
 def take(event: dict):
