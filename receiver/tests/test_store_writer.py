@@ -225,17 +225,17 @@ async def test_of_more_works_than_there_is_time_for_none_is_done_and_told_that_i
 async def test_commit_that_outlasts_the_timeout_is_not_told_to_have_failed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits: Any = store._engine.dialect
+    commits: Any = store._engine.dialect.commits
     monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", 0.1)
     for write in (store.write, partial(in_transaction, store)):
-        commits._commits.submit(time.sleep, 0.3)
+        commits._thread.submit(time.sleep, 0.3)
         assert await write(adding(str(write))) == str(write)
 
 
 @ON_SQLITE
 async def test_task_cancelled_during_its_commit_is_cancelled_once_that_has_ended(store: Store) -> None:
-    commits: Any = store._engine.dialect
-    commits._commits.submit(time.sleep, 0.2)
+    commits: Any = store._engine.dialect.commits
+    commits._thread.submit(time.sleep, 0.2)
     task = asyncio.create_task(in_transaction(store, adding("1")))
     await asyncio.sleep(0.05)
     task.cancel()
@@ -286,8 +286,8 @@ async def test_stopping_ends_a_write_that_waits_for_others_and_lets_the_next_beg
 
 @ON_SQLITE
 async def test_stop_during_a_commit_answers_it_and_refuses_what_waits(store: Store) -> None:
-    commits: Any = store._engine.dialect
-    commits._commits.submit(time.sleep, 0.2)
+    commits: Any = store._engine.dialect.commits
+    commits._thread.submit(time.sleep, 0.2)
     first = asyncio.create_task(store.write(adding("first")))
     await asyncio.sleep(0.05)
     second = asyncio.create_task(store.write(adding("second")))

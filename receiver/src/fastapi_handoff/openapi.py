@@ -209,6 +209,7 @@ EVENTS: Final[dict[str, Any]] = {
     "summary": "Deliver an event",
     "responses": {**_RECEIPTS, **_refusals(_EVENT_CODES)},
     "openapi_extra": {
+        "security": [{"DPoP": []}],
         "parameters": [
             _DPOP,
             _parameter("Content-Digest", "RFC 9530, of the body as sent.", pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$"),

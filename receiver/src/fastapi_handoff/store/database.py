@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import delete, text
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.util.concurrency import greenlet_spawn
 
-from fastapi_handoff.store import engine, migrate
+from fastapi_handoff.store import engine, migrate, sqlite
 from fastapi_handoff.store.errors import StoreUnavailable, translated
 from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bindings
 from fastapi_handoff.store.writer import Writer
@@ -55,6 +56,7 @@ class Store:
         self._file: engine.FileIdentity | None = None
         self._turn = self._new_turn()
         self._writer = Writer(self._transact)
+        self._kept: Connection | None = None
 
     async def open(self) -> None:
         """Bring the schema to what this version needs, or say why not. May be called again after a failure."""
@@ -76,6 +78,9 @@ class Store:
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.stop()
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            await greenlet_spawn(kept.close)
         self._file = None
         self._turn = self._new_turn()  # the next event loop needs a lock of its own
         await self._engine.dispose()
@@ -134,14 +139,39 @@ class Store:
         """
 
         def begin_and_work() -> Result:
-            with self._writing.sync_engine.begin() as connection:
+            with self._writing_connection() as connection, connection.begin():
                 return work(connection)
 
         with _database_failures():
             self._require_same_file()
             # Not `_in_time()`: a writer that is stopped during a commit that goes well answers first, and stops then.
             async with asyncio.timeout(engine.TRANSACTION_TIMEOUT), self._turn:
+                if self._needs_no_wait():
+                    # But for the turn to write, perhaps: SQLAlchemy cannot wait here, and says so before any work.
+                    with suppress(MissingGreenlet):
+                        return begin_and_work()
                 return await greenlet_spawn(begin_and_work)
+
+    def _needs_no_wait(self) -> bool:
+        dialect = self._engine.dialect
+        return self._kept is not None and isinstance(dialect, sqlite.InlineSQLite) and dialect.commits.next_is_here
+
+    @contextmanager
+    def _writing_connection(self) -> Iterator[Connection]:
+        """Give the writer's connection.
+
+        SQLite's is kept for the next time: to take one from the pool and put it back costs half of what a record does.
+        A server's is not: it may be closed meanwhile, which is noticed when it is taken.
+        """
+        connection = self._kept or self._writing.sync_engine.connect()
+        self._kept = None
+        try:
+            yield connection
+            if self.is_sqlite:
+                self._kept = connection
+        finally:
+            if self._kept is None:
+                connection.close()
 
     def _new_turn(self) -> AbstractAsyncContextManager[None]:
         # SQLite has one writer at a time and its waiters sleep and try again: within a process, queue instead.

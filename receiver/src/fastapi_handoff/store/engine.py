@@ -94,7 +94,7 @@ def _sqlite(url: URL, *, read_only: bool) -> AsyncEngine:
             "factory": sqlite.SQLiteConnection,
             "timeout": sqlite.BUSY_TIMEOUT,
             "isolation_level": None,
-            "check_same_thread": False,  # a commit runs in a thread of its own, while this one awaits it
+            "check_same_thread": False,  # a commit may run in a thread of its own, while this one awaits it
         },
         pool_size=5,
         max_overflow=5,
@@ -106,6 +106,7 @@ def _sqlite(url: URL, *, read_only: bool) -> AsyncEngine:
         cursor = connection.cursor()
         # FULL: a commit that was answered survives a power cut. NORMAL, the usual companion of WAL, may lose it.
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA wal_autocheckpoint = 0")  # see `sqlite.Commits`
         cursor.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
         cursor.close()
 

@@ -1,9 +1,9 @@
-"""SQLite for an event loop: statements run where they are called, only a commit runs in a thread.
+"""SQLite for an event loop: statements run where they are called, and commits too while the disk is quick.
 
 The usual driver, aiosqlite, sends each step of each statement through a thread: eleven switches for one audit record,
 three milliseconds of CPU where SQLite itself needs a tenth of that. But within a transaction nothing waits for
 anything: the lock is held and the pages are in memory. What waits is the lock, which is asked for again and again,
-blocking two milliseconds at most (`begin`), and the disk, which only a commit waits for.
+blocking two milliseconds at most (`begin`), and the disk, which only a commit and a checkpoint wait for (`Commits`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import AsyncAdaptedQueuePool
-from sqlalchemy.util.concurrency import await_
+from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from fastapi_handoff.store.waiting import until_done
 
@@ -36,6 +37,12 @@ BUSY_TIMEOUT = 0.002
 """Seconds that SQLite itself waits for a lock; the event loop waits with it, so not long."""
 MAX_PAUSE = 0.01
 """Seconds, at most, between two attempts to become the writer."""
+QUICK_COMMIT = 0.002
+"""Seconds that a commit may block the event loop."""
+QUICK_IN_A_ROW = 16
+"""Commits that were all quick, after which the next one is taken to be."""
+ROWS_PER_CHECKPOINT = 256
+"""Rows written, after which what was committed is moved to its place: some 1,500 pages, for most rows have indexes."""
 
 
 class BufferedCursor(sqlite3.Cursor):
@@ -85,10 +92,59 @@ class SQLiteConnection(sqlite3.Connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        self.rows_counted = 0
 
     def cursor(self, factory: Any = BufferedCursor) -> Any:
         """Make a cursor."""
         return super().cursor(factory)
+
+
+class Commits:
+    """Commits where that costs least: in this thread while the disk is quick, in another one otherwise.
+
+    To another thread and back takes more CPU time than all the statements of an event. But while a commit in this
+    thread waits for its disk, the app stands still: so the first slow one sends the next ones to the other thread,
+    until they have been quick for a while. Checkpoints, which write everything once more, are always done there, and
+    not by SQLite itself at the end of some commit.
+    """
+
+    def __init__(self) -> None:
+        # One thread: a file has one writer.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastapi-handoff-commit")
+        self._quick_in_a_row = 0
+        self._rows_since_checkpoint = 0
+
+    @property
+    def next_is_here(self) -> bool:
+        """Whether the next commit is done in this thread."""
+        return self._quick_in_a_row >= QUICK_IN_A_ROW and not self._checkpoint_is_due
+
+    @property
+    def _checkpoint_is_due(self) -> bool:
+        return self._rows_since_checkpoint >= ROWS_PER_CHECKPOINT
+
+    def commit(self, connection: SQLiteConnection) -> None:
+        """Commit a transaction of `connection`, from within SQLAlchemy."""
+        if self.next_is_here:
+            self._commit(connection)
+        else:
+            await_only(_to_its_end(self._thread, partial(self._commit_there, connection)))
+
+    def _commit(self, connection: SQLiteConnection) -> None:
+        started = time.perf_counter()
+        connection.commit()
+        is_quick = time.perf_counter() - started < QUICK_COMMIT
+        self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
+        self._rows_since_checkpoint += connection.total_changes - connection.rows_counted
+        connection.rows_counted = connection.total_changes
+
+    def _commit_there(self, connection: SQLiteConnection) -> None:
+        self._commit(connection)
+        if self._checkpoint_is_due:
+            self._rows_since_checkpoint = 0
+            # What was committed is committed, whatever becomes of this; the next one does what it left.
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 class InlineSQLite(SQLiteDialect_pysqlite):
@@ -101,8 +157,7 @@ class InlineSQLite(SQLiteDialect_pysqlite):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # One thread: a file has one writer.
-        self._commits = ThreadPoolExecutor(1, thread_name_prefix="fastapi-handoff-commit")
+        self.commits = Commits()
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[Pool]:  # noqa: ARG003
@@ -132,9 +187,9 @@ class InlineSQLite(SQLiteDialect_pysqlite):
         cursor.executemany(statement, parameters)
 
     def do_commit(self, dbapi_connection: Any) -> None:
-        """Commit, in the other thread."""
+        """Commit, without blocking the event loop for long."""
         if dbapi_connection.in_transaction:
-            await_(_to_its_end(self._commits, dbapi_connection.commit))
+            self.commits.commit(dbapi_connection)
 
     def do_terminate(self, dbapi_connection: DBAPIConnection) -> None:
         """Close a connection that nobody returned."""
@@ -153,7 +208,7 @@ def begin(connection: Connection, kind: str, lock_timeout: float) -> None:
                 raise
         else:
             return
-        await_(asyncio.sleep(random.uniform(0, MAX_PAUSE)))  # noqa: S311 - so that two waiters do not march in step
+        await_only(asyncio.sleep(random.uniform(0, MAX_PAUSE)))  # noqa: S311 - so that two waiters do not march in step
 
 
 def is_busy(error: BaseException | None) -> bool:
@@ -164,7 +219,8 @@ def is_busy(error: BaseException | None) -> bool:
 
 def _pretend_to_wait() -> None:
     # SQLAlchemy refuses a statement during which nothing was awaited: it takes that for a driver of the wrong kind.
-    await_(_nothing())
+    if in_greenlet():
+        await_only(_nothing())
 
 
 async def _nothing() -> None:

@@ -118,6 +118,8 @@ class Writer:
             # Cancelled during a commit that went well, it comes back here.
             while not (task and task.cancelling()) and (jobs := self._next_jobs()):
                 await self._write_together(jobs)
+                if self._waiting:
+                    await asyncio.sleep(0)  # while the disk is quick nothing else lets the rest of the app go on
         finally:
             self._give_up()
 

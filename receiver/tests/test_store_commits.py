@@ -1,0 +1,218 @@
+"""Where SQLite's commits are done: on the event loop while the disk is quick, in a thread otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, make_url
+
+from fastapi_handoff.store import Store, StoreUnavailable, proof_ids
+from fastapi_handoff.store import sqlite as sqlite_store
+from fixtures_store import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+HERE, THERE = "here", "there"
+SLOW = 0.2
+"""Seconds of a slow commit."""
+
+
+def adding(jti: str) -> Callable[[Connection], str]:
+    """A work that writes one row, and gives its name."""
+
+    def add(connection: Connection) -> str:
+        connection.execute(insert(proof_ids), {"jkt": "k", "jti": jti, "expires_at": 0})
+        return jti
+
+    return add
+
+
+class Disk:
+    """How long each commit takes, and where each was done."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.error: sqlite3.Error | None = None
+        self.places: list[str] = []
+        self.statements: list[str] = []
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """The disk of a store that is opened after this."""
+    disk = Disk()
+
+    class Watched(sqlite_store.SQLiteConnection):
+        def commit(self) -> None:
+            disk.places.append(HERE if threading.current_thread() is threading.main_thread() else THERE)
+            time.sleep(disk.seconds)
+            if disk.error is not None:
+                raise disk.error
+            super().commit()
+
+        def execute(self, sql: str, *rest: Any) -> Any:
+            if "checkpoint" in sql:
+                disk.statements.append(sql)
+                if disk.error is not None:
+                    raise disk.error
+            return super().execute(sql, *rest)
+
+    monkeypatch.setattr(sqlite_store, "SQLiteConnection", Watched)
+    # Far apart from what a busy machine makes of a quick commit.
+    monkeypatch.setattr(sqlite_store, "QUICK_COMMIT", SLOW / 2)
+    monkeypatch.setattr(sqlite_store, "QUICK_IN_A_ROW", 4)
+    return disk
+
+
+@pytest.fixture
+def wal(store_url: str) -> Path:
+    """The write-ahead log."""
+    return Path(f"{make_url(store_url).database}-wal")
+
+
+async def write(store: Store, disk: Disk, count: int) -> list[str]:
+    """Write one after the other; tell where they were committed."""
+    before = len(disk.places)
+    for number in range(count):
+        await store.write(adding(f"{before}-{number}"))
+    return disk.places[before:]
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+def held_open(start: str) -> list[str]:
+    """The files that this process holds open, of those whose path begins so."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    return [target for link in links if (target := str(link.readlink())).startswith(start)]
+
+
+async def until_here(store: Store, disk: Disk) -> None:
+    await write(store, disk, 2 * sqlite_store.QUICK_IN_A_ROW)
+    assert (await write(store, disk, 1)) == [HERE]
+
+
+async def test_commits_move_to_the_event_loop_once_they_have_been_quick_for_a_while(disk: Disk, store: Store) -> None:
+    disk.places.clear()
+    disk.seconds = SLOW
+    assert await write(store, disk, sqlite_store.QUICK_IN_A_ROW + 4) == [THERE] * (sqlite_store.QUICK_IN_A_ROW + 4)
+    disk.seconds = 0.0
+    assert await write(store, disk, sqlite_store.QUICK_IN_A_ROW) == [THERE] * sqlite_store.QUICK_IN_A_ROW
+    assert await write(store, disk, 4) == [HERE] * 4
+
+
+async def test_slow_commit_holds_the_event_loop_up_once_and_the_next_do_not(disk: Disk, store: Store) -> None:
+    await until_here(store, disk)
+    disk.seconds = SLOW
+    assert await write(store, disk, 1) == [HERE]
+    longest = 0.0
+
+    async def feel() -> None:
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+
+    feeling = asyncio.create_task(feel())
+    assert await write(store, disk, 3) == [THERE] * 3
+    feeling.cancel()
+    assert 0 < longest < SLOW / 2
+    disk.seconds = 0.0
+    assert await write(store, disk, 2) == [THERE] * 2
+
+
+async def test_others_have_their_turn_between_groups_while_commits_are_done_here(disk: Disk, store: Store) -> None:
+    await until_here(store, disk)
+    writes = [asyncio.create_task(store.write(adding(f"many-{number}"))) for number in range(200)]
+    turns_while_some_wait = 0
+    while not all(task.done() for task in writes):
+        await asyncio.sleep(0)
+        turns_while_some_wait += 0 < sum(task.done() for task in writes) < len(writes)
+    assert turns_while_some_wait >= 3
+    assert [await task for task in writes] == [f"many-{number}" for number in range(200)]
+
+
+async def test_turn_to_write_is_waited_for_where_commits_are_done_here(
+    disk: Disk, store: Store, store_url: str
+) -> None:
+    await until_here(store, disk)
+    done: list[str] = []
+
+    def work(connection: Connection) -> None:
+        done.append(adding("waited")(connection))
+
+    with connect(store_url) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(store.write(work))
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+        assert done == []
+        other.rollback()
+        await waiting
+    assert done == ["waited"]
+
+
+async def test_commit_that_fails_here_is_told_and_leaves_the_store_working(
+    disk: Disk, store: Store, sql: Callable[..., list[tuple[Any]]]
+) -> None:
+    await until_here(store, disk)
+    disk.error = sqlite3.OperationalError("disk I/O error")
+    with pytest.raises(StoreUnavailable, match="disk I/O error"):
+        await store.write(adding("lost"))
+    disk.error = None
+    await store.write(adding("kept"))
+    assert sql("SELECT jti FROM proof_ids WHERE jti IN ('lost', 'kept')") == [("kept",)]
+
+
+async def test_write_ahead_log_stays_small(disk: Disk, store: Store, wal: Path) -> None:
+    await write(store, disk, 10 * sqlite_store.ROWS_PER_CHECKPOINT)
+    assert len(disk.statements) >= 9
+    # A log that nobody checkpoints would have some pages for each of them.
+    assert size_of(wal) < 3 * sqlite_store.ROWS_PER_CHECKPOINT * 3 * 4096
+
+
+async def test_checkpoints_are_done_in_the_thread(disk: Disk, store: Store) -> None:
+    await until_here(store, disk)
+    places = await write(store, disk, sqlite_store.ROWS_PER_CHECKPOINT)
+    assert len(disk.statements) == places.count(THERE) == 1
+
+
+async def test_checkpoint_that_fails_takes_nothing_back(
+    disk: Disk, store: Store, monkeypatch: pytest.MonkeyPatch, sql: Callable[..., list[tuple[Any]]]
+) -> None:
+    monkeypatch.setattr(sqlite_store, "ROWS_PER_CHECKPOINT", 1)
+    commit = sqlite_store.Commits._commit
+
+    def commit_and_break(self: sqlite_store.Commits, connection: sqlite_store.SQLiteConnection) -> None:
+        commit(self, connection)
+        disk.error = sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_store.Commits, "_commit", commit_and_break)
+        await store.write(adding("kept"))
+    assert disk.statements
+    disk.error = None
+    assert sql("SELECT jti FROM proof_ids") == [("kept",)]
+
+
+async def test_closed_store_holds_no_file_open(disk: Disk, store: Store, store_url: str) -> None:
+    await until_here(store, disk)
+    database = make_url(store_url).database
+    assert database is not None
+
+    assert held_open(database)
+    await store.close()
+    assert held_open(database) == []
