@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert, make_url
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.util.concurrency import await_
 
 from fastapi_handoff.store import Store, StoreUnavailable, proof_ids
 from fastapi_handoff.store import sqlite as sqlite_store
@@ -21,10 +25,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 HERE, THERE = "here", "there"
 SLOW = 0.2
 """Seconds of a slow commit."""
+
+
+@pytest.fixture
+def backend() -> str:
+    """PostgreSQL commits by itself."""
+    return "sqlite"
 
 
 def adding(jti: str) -> Callable[[Connection], str]:
@@ -182,6 +191,110 @@ async def test_write_ahead_log_stays_small(disk: Disk, store: Store, wal: Path) 
     assert len(disk.statements) >= 9
     # A log that nobody checkpoints would have some pages for each of them.
     assert size_of(wal) < 3 * sqlite_store.ROWS_PER_CHECKPOINT * 3 * 4096
+
+
+async def test_log_stays_small_though_no_process_lives_long_enough_to_move_it(
+    store: Store, store_url: str, wal: Path
+) -> None:
+    assert await store.write(adding("an idle process holds the file open")) == "an idle process holds the file open"
+    for life in range(20):
+        short_lived = Store(store_url)
+        await short_lived.open()
+        for number in range(100):
+            await short_lived.write(adding(f"{life}-{number}"))
+        await short_lived.close()
+    assert size_of(wal) < 1.5 * sqlite_store.PAGES_PER_CHECKPOINT * 4096
+
+
+async def test_rows_are_counted_once_however_often_the_connection_is_returned(disk: Disk, store: Store) -> None:
+    def refused(_: Connection) -> None:
+        raise RuntimeError("refused")
+
+    await write(store, disk, 2 * sqlite_store.ROWS_PER_CHECKPOINT)
+    checkpoints = len(disk.statements)
+    for number in range(50):
+        with pytest.raises(RuntimeError, match="refused"):
+            await store.write(refused)
+        await store.write(adding(f"after {number} refusals"))
+    assert len(disk.statements) <= checkpoints + 1
+
+
+def test_rows_are_counted_across_the_end_of_the_drivers_number(tmp_path: Path) -> None:
+    class Old(sqlite_store.SQLiteConnection):
+        total_changes = -(2**31) + 1  # type: ignore[assignment]  # one more than 2**31, as the driver tells it
+
+    connection = Old(tmp_path / "some.db")
+    connection.rows_counted = 2**31 - 1
+    assert connection.rows_to_count() == 2
+    connection.close()
+
+
+async def test_large_transaction_is_committed_in_the_thread(disk: Disk, store: Store) -> None:
+    await until_here(store, disk)
+    async with store.transaction() as connection:
+        rows = [{"jkt": "old", "jti": str(number), "expires_at": 1} for number in range(1000)]
+        await connection.execute(insert(proof_ids), rows)
+    disk.places.clear()
+    await until_here(store, disk)
+    disk.places.clear()
+    assert await store.purge(2) >= 1000
+    assert disk.places == [THERE]
+
+
+async def test_commits_of_nothing_do_not_make_a_disk_quick(disk: Disk, store: Store) -> None:
+    disk.seconds = SLOW
+    await write(store, disk, 1)
+    disk.seconds = 0.0
+    for _ in range(2 * sqlite_store.QUICK_IN_A_ROW):
+        async with store.transaction():
+            pass
+    assert await write(store, disk, 1) == [THERE]
+
+
+async def test_work_that_waits_where_nothing_can_be_waited_for_is_done_once_and_told(disk: Disk, store: Store) -> None:
+    await until_here(store, disk)
+    runs: list[None] = []
+
+    def waiting(_: Connection) -> None:
+        runs.append(None)
+        await_(asyncio.sleep(0))
+
+    with pytest.raises(MissingGreenlet):
+        await store.write(waiting)
+    assert len(runs) == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks can be eager since Python 3.12")
+async def test_writes_are_answered_in_an_app_whose_tasks_are_eager(disk: Disk, store: Store) -> None:
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    async with asyncio.timeout(20):
+        await until_here(store, disk)
+
+
+async def test_store_opened_again_does_not_write_into_the_file_it_had(disk: Disk, store: Store, store_url: str) -> None:
+    commits: Any = store._engine.dialect.commits  # type: ignore[attr-defined]
+
+    async def write_again_once_told() -> None:
+        with suppress(StoreUnavailable):
+            await store.write(adding("refused"))
+        await store.write(adding("late"))
+
+    for _ in range(2):  # the commit under way, and the late one
+        commits._thread.submit(time.sleep, SLOW)
+    under_way = asyncio.create_task(store.write(adding("first")))
+    await asyncio.sleep(0.02)
+    late = asyncio.create_task(write_again_once_told())
+    await asyncio.sleep(0.02)
+    await store.close()
+    await asyncio.gather(under_way, late, return_exceptions=True)
+    database = Path(str(make_url(store_url).database))
+    for path in database.parent.glob(f"{database.name}*"):
+        path.rename(f"{path}.old")
+    await store.open()
+    await store.write(adding("new"))
+    assert disk.places
+    with connect(store_url) as other:
+        assert other.execute("SELECT jti FROM proof_ids").fetchall() == [("new",)]
 
 
 async def test_checkpoints_are_done_in_the_thread(disk: Disk, store: Store) -> None:

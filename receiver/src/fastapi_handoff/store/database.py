@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import delete, text
@@ -60,6 +60,7 @@ class Store:
 
     async def open(self) -> None:
         """Bring the schema to what this version needs, or say why not. May be called again after a failure."""
+        self._writer.open()
         if not self._read_only:
             if self.is_sqlite:
                 with _database_failures():
@@ -77,7 +78,7 @@ class Store:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._writer.stop()
+        await self._writer.close()
         if self._kept is not None:
             kept, self._kept = self._kept, None
             await greenlet_spawn(kept.close)
@@ -138,8 +139,12 @@ class Store:
         One switch into SQLAlchemy's synchronous world instead of three for each statement.
         """
 
+        has_begun = False
+
         def begin_and_work() -> Result:
+            nonlocal has_begun
             with self._writing_connection() as connection, connection.begin():
+                has_begun = True
                 return work(connection)
 
         with _database_failures():
@@ -147,9 +152,12 @@ class Store:
             # Not `_in_time()`: a writer that is stopped during a commit that goes well answers first, and stops then.
             async with asyncio.timeout(engine.TRANSACTION_TIMEOUT), self._turn:
                 if self._needs_no_wait():
-                    # But for the turn to write, perhaps: SQLAlchemy cannot wait here, and says so before any work.
-                    with suppress(MissingGreenlet):
+                    try:
                         return begin_and_work()
+                    except MissingGreenlet:
+                        if has_begun:
+                            raise
+                        # The turn to write is another's, and is to be waited for after all.
                 return await greenlet_spawn(begin_and_work)
 
     def _needs_no_wait(self) -> bool:

@@ -106,7 +106,7 @@ def _sqlite(url: URL, *, read_only: bool) -> AsyncEngine:
         cursor = connection.cursor()
         # FULL: a commit that was answered survives a power cut. NORMAL, the usual companion of WAL, may lose it.
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA wal_autocheckpoint = 0")  # see `sqlite.Commits`
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {sqlite.PAGES_PER_CHECKPOINT}")
         cursor.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
         cursor.close()
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import AsyncAdaptedQueuePool
-from sqlalchemy.util.concurrency import await_only, in_greenlet
+from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from fastapi_handoff.store.waiting import until_done
 
@@ -43,6 +43,11 @@ QUICK_IN_A_ROW = 16
 """Commits that were all quick, after which the next one is taken to be."""
 ROWS_PER_CHECKPOINT = 256
 """Rows written, after which what was committed is moved to its place: some 1,500 pages, for most rows have indexes."""
+PAGES_PER_CHECKPOINT = 4000
+"""Pages in the log, whoever wrote them, after which SQLite itself moves them at the end of a commit.
+
+A process that writes less than `ROWS_PER_CHECKPOINT` in its life moves nothing, and another may follow it.
+"""
 
 
 class BufferedCursor(sqlite3.Cursor):
@@ -93,6 +98,11 @@ class SQLiteConnection(sqlite3.Connection):
         super().__init__(*arguments, **options)
         self.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
         self.rows_counted = 0
+        """Of `total_changes`, by `Commits`."""
+
+    def rows_to_count(self) -> int:
+        """Give the rows that were changed since `rows_counted`."""
+        return (self.total_changes - self.rows_counted) % 2**32  # `total_changes` is a C `int`, and wraps
 
     def cursor(self, factory: Any = BufferedCursor) -> Any:
         """Make a cursor."""
@@ -104,8 +114,8 @@ class Commits:
 
     To another thread and back takes more CPU time than all the statements of an event. But while a commit in this
     thread waits for its disk, the app stands still: so the first slow one sends the next ones to the other thread,
-    until they have been quick for a while. Checkpoints, which write everything once more, are always done there, and
-    not by SQLite itself at the end of some commit.
+    until they have been quick for a while. Checkpoints, which write everything once more, are done there, and seldom
+    by SQLite itself at the end of some commit.
     """
 
     def __init__(self) -> None:
@@ -124,19 +134,24 @@ class Commits:
         return self._rows_since_checkpoint >= ROWS_PER_CHECKPOINT
 
     def commit(self, connection: SQLiteConnection) -> None:
-        """Commit a transaction of `connection`, from within SQLAlchemy."""
-        if self.next_is_here:
+        """Commit a transaction of `connection`, from within SQLAlchemy; here if nothing can be waited for."""
+        is_large = connection.rows_to_count() >= ROWS_PER_CHECKPOINT  # no purge of a million rows is quick
+        if not in_greenlet() or (self.next_is_here and not is_large):
             self._commit(connection)
         else:
-            await_only(_to_its_end(self._thread, partial(self._commit_there, connection)))
+            await_(_to_its_end(self._thread, partial(self._commit_there, connection)))
 
     def _commit(self, connection: SQLiteConnection) -> None:
         started = time.perf_counter()
         connection.commit()
         is_quick = time.perf_counter() - started < QUICK_COMMIT
-        self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
-        self._rows_since_checkpoint += connection.total_changes - connection.rows_counted
-        connection.rows_counted = connection.total_changes
+        rows = connection.rows_to_count()
+        if not is_quick:
+            self._quick_in_a_row = 0
+        elif rows:  # a commit of nothing does not ask the disk
+            self._quick_in_a_row += 1
+        self._rows_since_checkpoint += rows
+        connection.rows_counted += rows
 
     def _commit_there(self, connection: SQLiteConnection) -> None:
         self._commit(connection)
@@ -189,7 +204,7 @@ class InlineSQLite(SQLiteDialect_pysqlite):
     def do_commit(self, dbapi_connection: Any) -> None:
         """Commit, without blocking the event loop for long."""
         if dbapi_connection.in_transaction:
-            self.commits.commit(dbapi_connection)
+            self.commits.commit(dbapi_connection.dbapi_connection)  # not the pool's proxy: it forgets what is counted
 
     def do_terminate(self, dbapi_connection: DBAPIConnection) -> None:
         """Close a connection that nobody returned."""
@@ -208,7 +223,7 @@ def begin(connection: Connection, kind: str, lock_timeout: float) -> None:
                 raise
         else:
             return
-        await_only(asyncio.sleep(random.uniform(0, MAX_PAUSE)))  # noqa: S311 - so that two waiters do not march in step
+        await_(asyncio.sleep(random.uniform(0, MAX_PAUSE)))  # noqa: S311 - so that two waiters do not march in step
 
 
 def is_busy(error: BaseException | None) -> bool:
@@ -220,7 +235,7 @@ def is_busy(error: BaseException | None) -> bool:
 def _pretend_to_wait() -> None:
     # SQLAlchemy refuses a statement during which nothing was awaited: it takes that for a driver of the wrong kind.
     if in_greenlet():
-        await_only(_nothing())
+        await_(_nothing())
 
 
 async def _nothing() -> None:

@@ -79,6 +79,7 @@ class Writer:
         self._transact = transact
         self._waiting: deque[_Job] = deque()
         self._leader: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def do(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work` and give what it returns once that is committed, or raise what it raised with nothing written.
@@ -86,12 +87,16 @@ class Writer:
         One that has waited too long for its turn is not done, and neither is one cancelled before its turn. Cancelled
         later, this returns when the transaction has ended: the caller never tidies up before its own work is through.
         """
+        if self._is_closed:
+            raise StoreUnavailable(_CLOSED)
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.time(), loop.create_future())
         self._waiting.append(job)
         if self._leader is None:
             # It writes for all, so it is in nobody's context: not in the first one's trace, for one.
-            self._leader = loop.create_task(self._lead(), name="handoff writer", context=Context())
+            leader = loop.create_task(self._lead(), name="handoff writer", context=Context())
+            # An app whose tasks are eager has it done by now, perhaps: nobody would lead the next ones.
+            self._leader = None if leader.done() else leader
         try:
             result: Result = await job.outcome
         except asyncio.CancelledError:
@@ -101,6 +106,15 @@ class Writer:
                 job.outcome.exception()  # cancelled at the very end: it is read, or asyncio logs that nobody did
             raise
         return result
+
+    def open(self) -> None:
+        """Take works again."""
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """As `stop`, and refuse every work until `open`: none may hold on to what is closed next."""
+        self._is_closed = True
+        await self.stop()
 
     async def stop(self) -> None:
         """End what is under way; whoever waits is told so. The next work begins anew."""
