@@ -54,7 +54,7 @@ from fastapi import FastAPI
 local = threading.local()
 def connection():
     if not hasattr(local, "connection"):
-        local.connection = sqlite3.connect("bare.db", isolation_level=None)
+        local.connection = sqlite3.connect("bare.db", isolation_level=None, timeout=60)
         local.connection.execute("PRAGMA synchronous = FULL")
     return local.connection
 # Once, before the first request: of two threads that change the journal's mode at once, one fails.
