@@ -30,7 +30,7 @@ def answer(head: bytes) -> bytes:
 
 
 class Conversation(asyncio.Protocol):
-    """One connection. Not a stream: its reader would take longer than all else here, and be counted as the client's time."""
+    """One connection. Not a stream: what its reader takes would be counted as the client's time."""
 
     def __init__(self) -> None:
         self.received = b""

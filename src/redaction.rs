@@ -97,7 +97,7 @@ impl Needles {
     }
 }
 
-/// The characters of an encoding, which are ASCII: a run does this for some 20,000 of them while its user waits.
+/// The characters of an encoding, which are ASCII: no need to look for the end of each.
 fn ascii(text: &str) -> Vec<char> {
     text.bytes().map(char::from).collect()
 }

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import pytest_asyncio
-from sqlalchemy import make_url
+from sqlalchemy import insert, make_url
 
-from fastapi_handoff.store import Store
+from fastapi_handoff.store import Store, proof_ids
 from fastapi_handoff.store import sqlite as sqlite_store
 from postgresql import PostgreSQL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from sqlalchemy import Connection
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +77,16 @@ def sql(store_url: str) -> Callable[..., list[tuple[Any, ...]]]:
         return rows
 
     return run
+
+
+def adding(jti: str) -> Callable[[Connection], str]:
+    """A work that writes one row, and gives its name."""
+
+    def add(connection: Connection) -> str:
+        connection.execute(insert(proof_ids), {"jkt": "k", "jti": jti, "expires_at": 0})
+        return jti
+
+    return add
 
 
 @contextlib.contextmanager

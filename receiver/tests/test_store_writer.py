@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fastapi_handoff.store import Store, StoreUnavailable, engine, proof_ids
 from fastapi_handoff.store.writer import one_at_a_time
+from fixtures_store import adding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
 ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 MANY = 100
-
-
-def adding(jti: str) -> Callable[[Connection], str]:
-    """A work that writes one row, and gives its name."""
-
-    def add(connection: Connection) -> str:
-        connection.execute(insert(proof_ids), {"jkt": "k", "jti": jti, "expires_at": 0})
-        return jti
-
-    return add
 
 
 def failing(jti: str) -> Callable[[Connection], str]:

@@ -77,7 +77,7 @@ class Store:
         await self._writer.stop()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; `write()` refuses until the next `open()`."""
         await self._writer.close()
         if self._kept is not None:
             kept, self._kept = self._kept, None
@@ -168,8 +168,8 @@ class Store:
     def _writing_connection(self) -> Iterator[Connection]:
         """Give the writer's connection.
 
-        SQLite's is kept for the next time: to take one from the pool and put it back costs half of what a record does.
-        A server's is not: it may be closed meanwhile, which is noticed when it is taken.
+        SQLite's is kept for the next time, which saves the way from the pool and back. A server's is not: it may be
+        closed meanwhile, which is noticed when it is taken.
         """
         connection = self._kept or self._writing.sync_engine.connect()
         self._kept = None

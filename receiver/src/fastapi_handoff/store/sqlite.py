@@ -88,7 +88,7 @@ class BufferedCursor(sqlite3.Cursor):
 
 
 class SQLiteConnection(sqlite3.Connection):
-    """A connection whose cursors are buffered, and which reads any text.
+    """A connection whose cursors are buffered, which reads any text, and counts the rows it changes.
 
     An SQLite column holds whatever was put there. Bytes that are no UTF-8 would be an error of the driver, and whoever
     put them there could keep `audit verify` from naming them; so they become lone surrogates, which equal no real text.
