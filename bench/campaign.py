@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from kept_port import kept_port
 from postgresql import PostgreSQL
 
 from bitbucket_standin import API, PRODUCTION, BitbucketStandin, Principal, Step
@@ -210,7 +210,8 @@ async def campaign(given: argparse.Namespace, folder: Path) -> int:
             f'[bitbucket]\nworkspace = "acme"\nworkspace_uuid = "{standin.workspace.uuid}"\n'
             f'[[grants]]\nname = "api"\nrepository = "{API.uuid}"\nscopes = ["deployments:write"]\n'
         )
-        ports = [free_port() for _ in range(given.replicas)]
+        kept = [kept_port() for _ in range(given.replicas)]
+        ports = [port.getsockname()[1] for port in kept]
         balancer = Balancer(ports, given.lose, chance)
         await balancer.start()
         url = f"http://127.0.0.1:{balancer.port}/handoff"
@@ -236,6 +237,8 @@ async def campaign(given: argparse.Namespace, folder: Path) -> int:
             for replica in replicas:
                 replica.kill()
             balancer.server.close()
+            for port in kept:
+                port.close()
             database.remove()
     done["answers lost"] = balancer.lost
     print(f"{len(runs)} pipes, {given.pipes} at a time, {given.replicas} replicas; {dict(done)}")
@@ -245,13 +248,6 @@ async def campaign(given: argparse.Namespace, folder: Path) -> int:
         print("WRONG", line)
     print(f"{len(wrong)} disagreements")
     return 1 if wrong or verified.returncode else 0
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 async def settled(store: str) -> None:

@@ -2,11 +2,11 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import httpx
 
-from bitbucket_standin.loopback_server import listening_sockets
 from scene import DATABASE_PASSWORD, Scene
 
 
@@ -53,13 +53,12 @@ def test_a_lost_answer_is_asked_for_again_and_the_handler_runs_once(scene: Scene
 
 
 def test_an_unreachable_receiver_is_told_as_not_delivered(scene: Scene, build_dir: Path) -> None:
-    (reserved,) = listening_sockets([scene.pipe.hosts[-1]])
-    port = reserved.getsockname()[1]
-    reserved.close()
-    url = f"http://{scene.pipe.public_host}:{port}/handoff"
-    step = scene.step()
-    token = scene.token(step, audiences=[url])
-    run = scene.run(scene.variables(step, token, RECEIVER_URL=url, RETRY_BUDGET="1"), build_dir)
+    with socket.socket() as silent:
+        silent.bind((scene.pipe.hosts[-1], 0))  # without listening: nobody answers, and nobody else can take the port
+        url = f"http://{scene.pipe.public_host}:{silent.getsockname()[1]}/handoff"
+        step = scene.step()
+        token = scene.token(step, audiences=[url])
+        run = scene.run(scene.variables(step, token, RECEIVER_URL=url, RETRY_BUDGET="1"), build_dir)
     assert run.exit_code == 5, run.text
     assert scene.states(step) == [["INPROGRESS", "FAILED"]]
     assert scene.tapped("handler") == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from kept_port import kept_port
 from provider import IssuerServer
 from receiver_app import URL
 
@@ -35,9 +35,8 @@ class Replica:
     """One process. Its port stays the same over restarts."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._kept = kept_port()
+        self._port = self._kept.getsockname()[1]
         self._environment = environment
         self._log = log
         self.client = httpx.AsyncClient(transport=_Directly(self._port), timeout=30)
@@ -71,6 +70,7 @@ class Replica:
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait(30)
+        self._kept.close()
 
     def log(self) -> str:
         return self._log.read_text()
