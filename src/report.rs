@@ -233,24 +233,24 @@ impl Reporter {
 
     /// Tells the outcome. False where it had to be told and was not.
     pub async fn end(&self, outcome: &Outcome) -> bool {
-        self.end_through(&self.http, outcome).await
+        self.end_within(limit(outcome), outcome).await
+    }
+
+    /// As [`Self::end`], in another time than is usual.
+    pub async fn end_within(&self, limit: Duration, outcome: &Outcome) -> bool {
+        self.end_through(&self.http, limit, outcome).await
     }
 
     /// As [`Self::end`], over connections of its own: for an event loop other than the one that drives the others.
     pub async fn end_apart(&self, outcome: &Outcome) -> bool {
         match Http::new(&self.options, self.reporting.console.clone()) {
-            Ok(http) => self.end_through(&http, outcome).await,
+            Ok(http) => self.end_through(&http, limit(outcome), outcome).await,
             Err(_) => false,
         }
     }
 
-    async fn end_through(&self, http: &Http, outcome: &Outcome) -> bool {
+    async fn end_through(&self, http: &Http, limit: Duration, outcome: &Outcome) -> bool {
         let console = &self.reporting.console;
-        let limit = if outcome.verdict == Verdict::Stopped {
-            STOP_LIMIT
-        } else {
-            END_LIMIT
-        };
         let told = match self.way {
             Way::None => return true,
             Way::Status => timeout(limit, status::end(http, &self.reporting, outcome, limit)).await,
@@ -277,5 +277,14 @@ impl Reporter {
         }
         console.plain(&error.advice);
         !self.must
+    }
+}
+
+/// How long telling an outcome may take.
+fn limit(outcome: &Outcome) -> Duration {
+    if outcome.verdict == Verdict::Stopped {
+        STOP_LIMIT
+    } else {
+        END_LIMIT
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::console::Console;
 use crate::delivery::{Delivery, Patience, deliver, event_request};
@@ -187,24 +187,29 @@ async fn hand_over(receiver: &mut Receiver, event: &Event, settings: &Settings, 
 /// Tells the commit the outcome, last: a first status that is still on its way must not arrive after it and stand for ever.
 async fn report(reporter: &Reporter, outcome: &Outcome, mut first_status: JoinHandle<bool>, stop: &mut Stop) -> bool {
     let settled = if outcome.verdict == Verdict::Stopped {
-        // There is no time to wait.
-        first_status.is_finished() && first_status.await.unwrap_or(false)
+        cut_short(first_status).await
     } else {
         tokio::select! {
             settled = &mut first_status => settled.unwrap_or(false),
-            _ = stop.wait() => false,
+            _ = stop.wait() => cut_short(first_status).await,
         }
     };
     let mut told = tokio::select! {
         told = reporter.end(outcome) => told,
         // The outcome stands; there is just less time to tell it.
-        _ = stop.wait() => timeout(STOP_LIMIT, reporter.end(outcome)).await.unwrap_or(false),
+        _ = stop.wait() => reporter.end_within(STOP_LIMIT, outcome).await,
     };
     if !settled {
         sleep(OVERTAKING).await;
-        told |= timeout(STOP_LIMIT, reporter.end(outcome)).await.unwrap_or(false);
+        told |= reporter.end_within(STOP_LIMIT, outcome).await;
     }
     told
+}
+
+/// After a signal there is no time to wait for the first status; left alone, it would be tried again after the last one.
+async fn cut_short(first_status: JoinHandle<bool>) -> bool {
+    first_status.abort();
+    first_status.await.unwrap_or(false)
 }
 
 /// Prints the end and returns what the commit is told.

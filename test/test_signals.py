@@ -4,12 +4,13 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
 
 from bitbucket_standin import Step
-from faults import still_runs
+from faults import retry_later, silence_unforwarded, still_runs
 from faulty_link import Fault, Hop, passing
 from faulty_scene import EVENT, FIRST_STATUS, LAST_STATUS, POLL, TOKEN, FaultyScene, Point
 from pipe_under_test import PipeRun
@@ -100,6 +101,32 @@ def test_a_first_status_that_comes_late_does_not_stand_after_a_stop(faulty_scene
     run, step = stopped_at(scene, TOKEN, by_signal(signal.SIGTERM), build_dir)
     assert run.exit_code == 143, run.text
     assert scene.states(step) == [["STOPPED", "INPROGRESS", "STOPPED"]]
+
+
+def test_a_first_status_that_is_to_be_sent_again_is_not_after_a_stop(faulty_scene: FaultyScene, build_dir: Path) -> None:
+    faulty_scene.spoil(FIRST_STATUS, [retry_later(503, "1")])
+    run, step = stopped_at(faulty_scene, TOKEN, by_signal(signal.SIGTERM), build_dir)
+    assert run.exit_code == 143, run.text
+    assert faulty_scene.states(step) == [["STOPPED", "STOPPED"]]
+
+
+@pytest.mark.parametrize(("report", "exit_code"), [("auto", 0), ("status", 7)])
+def test_a_stop_while_bitbucket_is_silent_says_that_the_commit_was_not_told(
+    report: str, exit_code: int, faulty_scene: FaultyScene, build_dir: Path
+) -> None:
+    reached = threading.Event()
+
+    def hold(hop: Hop) -> None:
+        reached.set()
+        hop.wait_for_hangup()
+
+    faulty_scene.spoil(LAST_STATUS, chain([hold], repeat(silence_unforwarded)))
+    process = faulty_scene.start(faulty_scene.variables(faulty_scene.step(), TIMEOUT="20", REPORT=report), build_dir)
+    assert reached.wait(SECONDS)
+    process.send_signal(signal.SIGTERM)
+    run = faulty_scene.finish(process)
+    assert run.exit_code == exit_code, run.text
+    assert "the commit was not told: Bitbucket did not answer within 4 s" in run.text
 
 
 def test_a_stopped_run_without_any_credential_leaves_a_report(faulty_scene: FaultyScene, build_dir: Path) -> None:
