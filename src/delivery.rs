@@ -11,7 +11,7 @@ use crate::failure::{Failure, NotDelivered};
 use crate::http::{Answer, NoAnswer, Request};
 use crate::proof::unix_now;
 use crate::receipt::{Receipt, State};
-use crate::receiver::{Receiver, TryError};
+use crate::receiver::{Receiver, Setback, TryError};
 use crate::refusal::Refusal;
 use crate::retry::{Again, Retry, retry_after};
 use crate::signature::{SigningSecret, content_digest, webhook_signature};
@@ -24,7 +24,6 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 
 const POLL_DEFAULT: Duration = Duration::from_secs(2);
 const POLL_SHORTEST: Duration = Duration::from_millis(200);
-const POLL_LONGEST: Duration = Duration::from_secs(30);
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 /// For text of the other side within a line.
 const LONGEST_LINE: usize = 300;
@@ -98,16 +97,9 @@ async fn post(
     // Once a try may have arrived, no later failure can say that the event was not handled.
     let mut outcome_unknown = false;
     loop {
-        let (what, again) = match post_once(receiver, event, secrets, tries).await {
+        let setback = match post_once(receiver, event, secrets, tries).await {
             Ok(sent) => return Ok(sent),
-            Err(TryError::Again {
-                what,
-                again,
-                may_have_arrived,
-            }) => {
-                outcome_unknown |= may_have_arrived;
-                (receiver.console.clean_line(&what, LONGEST_LINE), again)
-            }
+            Err(TryError::Again(setback)) => setback,
             Err(TryError::NoAnswer(no_answer)) => {
                 return Err(Failure::NotDelivered(NotDelivered {
                     what: no_answer.what,
@@ -118,17 +110,19 @@ async fn post(
             }
             Err(TryError::Refused(refusal)) => return Err(refused(refusal, outcome_unknown, *tries)),
         };
+        outcome_unknown |= setback.may_have_arrived;
+        let what = receiver.console.clean_line(&setback.what, LONGEST_LINE);
         let number = retry.tries();
-        let Some(pause) = retry.next_wait(again) else {
-            let why = match again {
+        let Some(pause) = retry.next_wait(setback.again) else {
+            let why = match setback.again {
                 Again::After(wait) => format!("the receiver asks to wait {} s, more than is left of", wait.as_secs()),
                 Again::Now | Again::Later => "that used up".to_owned(),
             };
             return Err(Failure::NotDelivered(NotDelivered {
                 what: format!("{what}; {why} RETRY_BUDGET ({} s)", budget.as_secs()),
-                advice: None,
+                advice: setback.advice,
                 outcome_unknown,
-                refusal: None,
+                refusal: setback.refusal,
             }));
         };
         receiver.console.info(&format!(
@@ -184,15 +178,11 @@ fn read(answer: &Answer, id: &str) -> Result<Sent, TryError> {
         }));
     }
     // A body cut or garbled on the way: the next try gets the stored receipt.
-    let receipt = Receipt::read(&answer.body, id).map_err(|what| TryError::Again {
-        what,
-        again: Again::Later,
-        may_have_arrived: true,
-    })?;
+    let receipt = Receipt::read(&answer.body, id).map_err(|what| Setback::new(what, Again::Later, true))?;
     if answer.status == StatusCode::ACCEPTED || receipt.state == State::Running {
         let ask_again_in = retry_after(&answer.headers, SystemTime::now()).unwrap_or(POLL_DEFAULT);
         return Ok(Sent::Running {
-            ask_again_in: ask_again_in.clamp(POLL_SHORTEST, POLL_LONGEST),
+            ask_again_in: ask_again_in.max(POLL_SHORTEST),
         });
     }
     Ok(Sent::Final(receipt))
@@ -233,11 +223,9 @@ async fn wait(receiver: &mut Receiver, id: &str, first: Duration, wait_timeout: 
             }
             Err(error) => {
                 let (what, again, refusal) = match error {
-                    TryError::Again { what, again, .. } => (what, Some(again), None),
-                    // Something in between answered: the receiver itself may do so the next time.
-                    TryError::NoAnswer(no_answer) => {
-                        (no_answer.what, no_answer.may_have_arrived.then_some(Again::Later), None)
-                    }
+                    TryError::Again(setback) => (setback.what, Some(setback.again), setback.refusal),
+                    // The receiver answered before, so whatever is in between now, it may do so the next time.
+                    TryError::NoAnswer(no_answer) => (no_answer.what, Some(Again::Later), None),
                     TryError::Refused(refusal) => (
                         refusal.summary(),
                         refusal.code.is_none().then_some(Again::Later),

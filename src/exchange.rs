@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::http::{NoAnswer, Request};
-use crate::receiver::{AccessToken, Receiver, TryError};
+use crate::receiver::{AccessToken, Receiver, Setback, TryError};
 use crate::retry::Again;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -71,11 +71,7 @@ fn form(receiver: &Receiver) -> String {
 fn no_token(is_json: bool) -> TryError {
     let what = "the answer of the token endpoint is not a token".to_owned();
     if is_json {
-        TryError::Again {
-            what,
-            again: Again::Later,
-            may_have_arrived: false,
-        }
+        Setback::new(what, Again::Later, false).into()
     } else {
         TryError::NoAnswer(NoAnswer {
             what,

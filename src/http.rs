@@ -122,6 +122,13 @@ impl Answer {
             .to_ascii_lowercase()
     }
 
+    /// The content coding of the body, where it has one. The pipe asks for none.
+    #[must_use]
+    pub fn coding(&self) -> Option<&str> {
+        let coding = self.headers.get(reqwest::header::CONTENT_ENCODING)?.to_str().ok()?.trim();
+        (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
+    }
+
     /// Whether the body is some JSON by its media type.
     #[must_use]
     pub fn is_json(&self) -> bool {
@@ -233,7 +240,7 @@ impl Http {
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
-            .connect_timeout(options.timeout.min(LONGEST_CONNECT))
+            .connect_timeout(connect_timeout(options.timeout))
             .timeout(options.timeout)
             .user_agent(concat!("fastapi-handoff/", env!("CARGO_PKG_VERSION")));
         match &options.route {
@@ -303,29 +310,39 @@ impl Http {
             return explain_tls(tls, !error.is_connect());
         }
         let text = chain(error);
+        let mut advice = None;
         let what = if error.is_dns() {
             let url = reqwest::Url::parse(&request.url).ok();
             let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("of the proxy");
             format!("the host name was not found (DNS): `{host}`, or the proxy's where there is one")
         } else if text.contains("tunnel error") || text.contains("proxy") {
+            advice = Some("Let the proxy of HTTPS_PROXY connect to this host, or name the host in NO_PROXY".to_owned());
             format!("the proxy did not connect through: {text}")
         } else if error.is_timeout() && error.is_connect() {
-            format!("no connection within {} s", self.timeout.min(LONGEST_CONNECT).as_secs())
+            format!("no connection within {} s", connect_timeout(self.timeout).as_secs_f64())
         } else if error.is_timeout() {
             format!("no whole answer within {} s", self.timeout.as_secs())
         } else if error.is_connect() {
             format!("no connection: {text}")
         } else {
+            if text.contains("invalid HTTP version") {
+                advice = Some("The pipe speaks HTTP/1.1: check that the server at that port does, too".to_owned());
+            }
             format!("the connection broke before the answer was whole: {text}")
         };
         NoAnswer {
             what,
-            advice: None,
+            advice,
             // A request that cannot even be built will not get better, nor will a proxy that wants a password.
             transient: !error.is_builder() && !text.contains("proxy authorization required"),
             may_have_arrived: !error.is_connect() && !error.is_builder(),
         }
     }
+}
+
+/// Always less than the whole: a connection that never comes about must not look like an answer that does not.
+fn connect_timeout(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.9).min(LONGEST_CONNECT)
 }
 
 /// `may_have_arrived` is false only where no connection came about: a record can also break while the answer is read.
@@ -349,6 +366,10 @@ fn explain_tls(error: &rustls::Error, may_have_arrived: bool) -> NoAnswer {
         rustls::Error::InvalidCertificate(_) => (
             "the server's certificate is not acceptable",
             "Look at the certificate with `openssl s_client`",
+        ),
+        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => (
+            "the server does not know the host name in the URL",
+            "Check the host in the URL, or what stands in front of the server",
         ),
         rustls::Error::PeerIncompatible(_)
         | rustls::Error::AlertReceived(

@@ -15,7 +15,7 @@ use crate::proof::{self, ProofFor};
 use crate::random;
 use crate::receiver_url::ReceiverUrl;
 use crate::refusal::Refusal;
-use crate::retry::{Again, retry_after};
+use crate::retry::{Again, is_passing, retry_after};
 use crate::step_key::StepKey;
 use crate::step_token::in_words;
 
@@ -23,13 +23,6 @@ use crate::step_token::in_words;
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(20);
 /// An access token this close to its end would die on the way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(5);
-
-/// The refusals below 500 that another try can mend.
-const PASSING: [StatusCode; 3] = [
-    StatusCode::REQUEST_TIMEOUT,
-    StatusCode::TOO_EARLY,
-    StatusCode::TOO_MANY_REQUESTS,
-];
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: &str = "dpop-nonce";
@@ -39,28 +32,54 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Debug)]
 pub enum TryError {
     /// Another try can succeed.
-    Again {
-        /// What happened.
-        what: String,
-        /// When to try.
-        again: Again,
-        /// Whether the receiver may have acted on this one.
-        may_have_arrived: bool,
-    },
+    Again(Setback),
     /// No other try can.
     NoAnswer(NoAnswer),
     /// The receiver said no.
     Refused(Box<Refusal>),
 }
 
+/// A try that failed, where another one can succeed.
+#[derive(Debug)]
+pub struct Setback {
+    /// What happened.
+    pub what: String,
+    /// When to try again.
+    pub again: Again,
+    /// Whether the receiver may have acted on this try.
+    pub may_have_arrived: bool,
+    /// What to do should there be no other try, where that is known.
+    pub advice: Option<String>,
+    /// The answer, where there was one: it explains more.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+impl Setback {
+    /// Without advice.
+    pub(crate) fn new(what: impl Into<String>, again: Again, may_have_arrived: bool) -> Self {
+        Self {
+            what: what.into(),
+            again,
+            may_have_arrived,
+            advice: None,
+            refusal: None,
+        }
+    }
+}
+
+impl From<Setback> for TryError {
+    fn from(setback: Setback) -> Self {
+        Self::Again(setback)
+    }
+}
+
 impl From<NoAnswer> for TryError {
     fn from(no_answer: NoAnswer) -> Self {
         if no_answer.transient {
-            Self::Again {
-                what: no_answer.what,
-                again: Again::Later,
-                may_have_arrived: no_answer.may_have_arrived,
-            }
+            Self::Again(Setback {
+                advice: no_answer.advice,
+                ..Setback::new(no_answer.what, Again::Later, no_answer.may_have_arrived)
+            })
         } else {
             Self::NoAnswer(no_answer)
         }
@@ -175,6 +194,15 @@ impl Receiver {
             self.learn_nonce(&answer);
         }
         self.compare_clocks(&answer);
+        if let Some(coding) = answer.coding() {
+            return Err(TryError::Again(Setback {
+                advice: Some(
+                    "Something in front of the app compresses answers though the pipe does not ask for it: switch that off for RECEIVER_URL"
+                        .to_owned(),
+                ),
+                ..Setback::new(format!("the answer is compressed (`{coding}`)"), Again::Later, true)
+            }));
+        }
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -182,17 +210,17 @@ impl Receiver {
         let again = match answer.status {
             // Something on the way sent the request twice. A new proof gets the receipt that the first one made.
             _ if refusal.code.as_deref() == Some("proof-replayed") => Again::Now,
-            status if status.is_server_error() || PASSING.contains(&status) => {
+            status if is_passing(status) => {
                 retry_after(&answer.headers, SystemTime::now()).map_or(Again::Later, Again::After)
             }
             _ => return Err(TryError::Refused(Box::new(refusal))),
         };
-        Err(TryError::Again {
-            what: format!("the answer was {} ({})", answer.status.as_u16(), refusal.summary()),
-            again,
-            // Whoever answered so, the receiver or something before it, may have done so after the event was taken.
-            may_have_arrived: true,
-        })
+        // Whoever answered so, the receiver or something before it, may have done so after the event was taken.
+        let what = format!("the answer was {} ({})", answer.status.as_u16(), refusal.summary());
+        Err(TryError::Again(Setback {
+            refusal: Some(Box::new(refusal)),
+            ..Setback::new(what, again, true)
+        }))
     }
 
     /// Whether the answer brought a nonce that is new.
@@ -263,11 +291,11 @@ impl Receiver {
                 if was_good && matches!(refusal.code.as_deref(), Some("token-expired" | "token-invalid")) =>
             {
                 self.access_token = None;
-                Err(TryError::Again {
-                    what: format!("the access token is no longer good ({})", refusal.summary()),
-                    again: Again::Now,
-                    may_have_arrived: false,
-                })
+                let what = format!("the access token is no longer good ({})", refusal.summary());
+                Err(TryError::Again(Setback {
+                    refusal: Some(refusal),
+                    ..Setback::new(what, Again::Now, false)
+                }))
             }
             other => other,
         }
@@ -276,24 +304,25 @@ impl Receiver {
 
 /// `error="use_dpop_nonce"`: in the body at a token endpoint, in `WWW-Authenticate` elsewhere.
 fn asks_for_nonce(answer: &Answer) -> bool {
-    let challenge = answer
-        .headers
-        .get(WWW_AUTHENTICATE)
-        .and_then(|value| value.to_str().ok());
+    // A server that takes several schemes may give each a header of its own.
+    let challenges = answer.headers.get_all(WWW_AUTHENTICATE);
+    let in_header = challenges
+        .iter()
+        .any(|challenge| challenge.to_str().is_ok_and(|text| text.contains("use_dpop_nonce")));
     let in_body = || serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["error"] == "use_dpop_nonce");
     matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
-        && (challenge.is_some_and(|challenge| challenge.contains("use_dpop_nonce")) || in_body())
+        && (in_header || in_body())
 }
 
 impl TryError {
     /// The same, where what failed came before the request that matters.
     fn before_sending(self) -> Self {
         match self {
-            Self::Again { what, again, .. } => Self::Again {
-                what: format!("exchange: {what}"),
-                again,
+            Self::Again(setback) => Self::Again(Setback {
+                what: format!("exchange: {}", setback.what),
                 may_have_arrived: false,
-            },
+                ..setback
+            }),
             Self::NoAnswer(no_answer) => Self::NoAnswer(NoAnswer {
                 may_have_arrived: false,
                 ..no_answer

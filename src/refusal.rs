@@ -64,9 +64,11 @@ impl Refusal {
 
     fn from_json(status: u16, body: &Value) -> Self {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        // A gateway's own errors have a `code`, too. Only a receiver's come with a trace, even where it is empty.
+        let is_receivers = body.get("trace").is_some_and(Value::is_array);
         Self {
             status,
-            code: text("code"),
+            code: text("code").filter(|_| is_receivers),
             detail: text("detail")
                 .or_else(|| text("error_description"))
                 .or_else(|| text("title"))
@@ -226,6 +228,8 @@ impl Refusal {
             "payload-too-large" => "send less as CUSTOM_DATA: the event may have 256 KiB",
             "event-not-handled" => "register a handler for this event in the app (`@handoff.on(…)`), or change EVENT",
             "event-malformed" | "token-request-malformed" => "the receiver is of another version than this pipe, or something on the way changed the request: compare both versions, and run with DEBUG: 'true'",
+            "issuer-unavailable" => "the receiver cannot fetch the workspace's keys: see whether it reaches Bitbucket's API, and whether OIDC is on for the workspace; then run the step again",
+            "store-unavailable" => "the receiver's database does not answer, or refuses to record: see the receiver's log and its `GET …/health`; then run the step again",
             "event-conflict" => "another event had this id: run the step again",
             "proof-invalid" | "proof-missing" | "proof-replayed" | "key-mismatch" | "token-missing" | "token-invalid" | "digest-mismatch" => {
                 "a proxy on the way may change the request, or the clocks differ: compare RECEIVER_URL with the receiver's `url=`, and run with DEBUG: 'true'"

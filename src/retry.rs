@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use tokio::time::Instant;
 
@@ -19,6 +20,16 @@ pub enum Again {
     Later,
     /// Not before this has passed: the other side said so.
     After(Duration),
+}
+
+/// Whether an answer of this status may be another one the next time.
+#[must_use]
+pub fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 /// Counts tries against a budget.

@@ -18,6 +18,7 @@ from faults import (
     duplicated,
     endless,
     hang_up_after,
+    http2,
     huge_headers,
     instead,
     lose_answer,
@@ -137,6 +138,17 @@ EXCHANGE = [
     done("a token that is dead already", TOKEN, changed(expires_in=0), line="for 0 s"),
     done("garbage in its members", TOKEN, changed(expires_in="soon"), line="is not a token"),
     refused("a refusal", TOKEN, refusal(401, "step-token-expired"), line="refused by the receiver: step-token-expired"),
+    not_delivered(
+        "a receiver without keys",
+        TOKEN,
+        refusal(503, "issuer-unavailable"),
+        line="see whether it reaches Bitbucket's API",
+        for_ever=True,
+    ),
+    not_delivered("HTTP/2 only", TOKEN, http2, line="The pipe speaks HTTP/1.1", for_ever=True),
+    not_delivered(
+        "compressed", TOKEN, changed(headers={"content-encoding": "br"}), line="switch that off", for_ever=True
+    ),
     done("connection gone after the answer", TOKEN, hang_up_after),
     done("receiver's clock behind", TOKEN, clock_off_by(-120), line="clock is 2 min 0 s ahead of the receiver's"),
     done(
@@ -157,6 +169,8 @@ DELIVERY = [
     unknown("HTML 200", afterwards(200, HTML, "text/html"), line="200 but no receipt (`text/html`)", delivered=1, handled=1),
     unknown("redirect", instead(307, location="/elsewhere/events"), line="to the final address", delivered=0, handled=0),
     unknown("403 without a code", instead(403, HTML, "text/html"), line="HTTP 403", delivered=0, handled=0),
+    unknown("403 with a gateway's code", instead(403, {"code": "AccessDenied", "message": "no"}), line="HTTP 403", delivered=0,
+            handled=0),
     unknown("404 without a code, after", afterwards(404, HTML, "text/html"), line="HTTP 404", delivered=1, handled=1),
     *(done(f"{status}", EVENT, retry_later(status), line=f"the answer was {status}") for status in PASSING_STATUSES),
     done("502 after it was handled", EVENT, afterwards(502, HTML, "text/html"), line="answer was 502", delivered=2),
@@ -172,6 +186,7 @@ DELIVERY = [
     done("huge headers", EVENT, huge_headers, line=f"try 1: {BROKE}", delivered=2),
     done("duplicated", EVENT, duplicated, line="proof-replayed", delivered=3),
     done("a nonce is asked for", EVENT, nonce_challenge()),
+    done("a nonce is asked for in the second of two headers", EVENT, nonce_challenge(after_bearer=True)),
     done("the same nonce is asked for twice", EVENT, nonce_challenge(new_each_time=False)),
     unknown("another nonce each time", nonce_challenge(), line="HTTP 401", delivered=0, handled=0, for_ever=True),
     refused("a new token is refused", EVENT, refusal(401, "token-invalid"), line="refused by the receiver: token-invalid"),
@@ -179,6 +194,7 @@ DELIVERY = [
     done("a used token gets invalid", EVENT, reset_unforwarded, refusal(401, "token-invalid"), line="no longer good"),
     unknown("token-invalid for ever", retry_later(503), *[refusal(401, "token-invalid")] * 9, line="token-invalid",
             delivered=0, handled=0),
+    done("compressed", EVENT, changed(headers={"content-encoding": "gzip"}), line="is compressed (`gzip`)", delivered=2),
     done("another event's receipt", EVENT, OTHERS_RECEIPT, line="the receipt of another event", delivered=2),
     Row("interrupted", EVENT, [INTERRUPTED], 6, "The handler was interrupted: the process ended", "FAILED", 1, 1),
     refused("a refusal", EVENT, refusal(403, "scope-missing"), line="refused by the receiver: scope-missing"),
@@ -204,6 +220,9 @@ POLLING = [
     polled("duplicated", duplicated, line="proof-replayed"),
     polled("a nonce is asked for", nonce_challenge()),
     polled("another nonce each time", nonce_challenge(), line=UNKNOWN, for_ever=True, exit_code=5),
+    Row("HTML 200 while the pipe polls", TOKEN, [*[changed(expires_in=0)] * 2, instead(200, HTML, "text/html")], 0,
+        "asking for the receipt failed: the answer of the token endpoint is not a token", "SUCCESSFUL", 1, 1,
+        accepted_first=True),
     polled("the token expires", refusal(401, "token-expired"), line="no longer good"),
     polled("token-expired for ever", refusal(401, "token-expired"), line=UNKNOWN, for_ever=True, exit_code=5),
     polled("a refusal", refusal(404, "event-not-found"), line=UNKNOWN, exit_code=5),
@@ -212,7 +231,7 @@ POLLING = [
     polled(
         "running beyond WAIT_TIMEOUT", still_runs(), line="WAIT_TIMEOUT (1 s) is used up", for_ever=True, exit_code=5
     ),
-]
+]  # fmt: skip
 
 
 def untold(name: str, point: Point, *faults: Fault, line: str, change: Change = MappingProxyType({})) -> Row:
@@ -247,7 +266,7 @@ REPORTING = [
     done("reset after it was read", LAST_STATUS, reset_unforwarded, line=f"telling the commit: Bitbucket did not answer: {BROKE}"),
     done("answer lost", LAST_STATUS, lose_answer, line=BROKE),
     done("answer cut", LAST_STATUS, cut_answer, line=BROKE),
-    *(done(f"{s}", LAST_STATUS, retry_later(s), line=f"Bitbucket answered {s}") for s in (429, 500, 502, 503)),
+    *(done(f"{s}", LAST_STATUS, retry_later(s), line=f"Bitbucket answered {s}") for s in PASSING_STATUSES),
     done("429, Retry-After 1", LAST_STATUS, retry_later(429, "1"), line="Bitbucket answered 429"),
     done("silence", LAST_STATUS, silence, line=TIMED_OUT),
     done("huge headers", LAST_STATUS, huge_headers, line=BROKE),
@@ -261,6 +280,8 @@ REPORTING = [
     done("answer cut", OAUTH, cut_answer, change=CLIENT),
     done("503", OAUTH, retry_later(503), change=CLIENT),
     done("silence", OAUTH, silence, change=CLIENT),
+    done("an OAuth token that died early", LAST_STATUS, instead(401, {"error": "Access token expired"}), change=CLIENT),
+    untold("OAuth tokens that are all dead", LAST_STATUS, *[instead(401, {"error": "expired"})] * 2, line="not valid", change=CLIENT),
     done("a token that is dead already", OAUTH, *[changed(expires_in=0)] * 2, change=CLIENT),
     untold("garbage JSON", OAUTH, *[instead(200, "{")] * 2, line="is not an access token", change=CLIENT),
     untold("HTML 200", OAUTH, *[instead(200, HTML, "text/html")] * 2, line="is not an access token", change=CLIENT),

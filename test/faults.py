@@ -79,6 +79,12 @@ def huge_headers(hop: Hop) -> None:
     hop.hang_up()
 
 
+def http2(hop: Hop) -> None:
+    """A server that speaks HTTP/2 only begins with its settings."""
+    hop.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+    hop.hang_up()
+
+
 def duplicated(hop: Hop) -> None:
     """The server gets it twice, and the pipe gets the second answer."""
     hop.forward()
@@ -145,12 +151,17 @@ def refusal(status: int, code: str) -> Fault:
     return instead(status, body, PROBLEM)
 
 
-def nonce_challenge(new_each_time: bool = True) -> Fault:
-    """RFC 9449, section 8 (in the body) and section 9 (in the header): the proof must name this nonce."""
+def nonce_challenge(new_each_time: bool = True, after_bearer: bool = False) -> Fault:
+    """RFC 9449, section 8 (in the body) and section 9 (in the header): the proof must name this nonce.
+
+    `after_bearer`: another scheme's challenge comes before, in a header of its own.
+    """
     numbers = count() if new_each_time else iter(lambda: 0, 1)
 
     def fault(hop: Hop) -> None:
         headers = {"dpop-nonce": f"nonce-{next(numbers)}", "www-authenticate": 'DPoP error="use_dpop_nonce"'}
+        if after_bearer:
+            headers = {"WWW-Authenticate": 'Bearer realm="app"', **headers}
         if hop.request.target.endswith("/token"):
             del headers["www-authenticate"]
             hop.answer(_answer(400, {"error": "use_dpop_nonce"}, JSON, headers))

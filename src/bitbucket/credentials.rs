@@ -113,6 +113,14 @@ impl Credentials {
         }
     }
 
+    /// Forgets an access token that was fetched. False where there is none, so that a new try would be the same again.
+    pub(crate) fn forget_fetched(&self) -> bool {
+        match self {
+            Self::OAuth { fetched, .. } => lock(fetched).take().is_some(),
+            Self::ApiToken { .. } | Self::AccessToken(_) => false,
+        }
+    }
+
     /// Adds the credential to a request, fetching an OAuth access token where there is none that lives.
     pub(crate) async fn authorize(
         &self,
@@ -158,13 +166,12 @@ async fn fetch(
         .body(b"grant_type=client_credentials".to_vec());
     let taken = send(http, console, &request, budget, None)
         .await
-        .map_err(|error| ReportError {
-            what: format!("no access token for BITBUCKET_CLIENT_ID: {error}"),
-            advice:
+        .map_err(|error| {
+            ReportError::new(
+                format!("no access token for BITBUCKET_CLIENT_ID: {error}"),
                 "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the \
-                 scope `repository`"
-                    .to_owned(),
-            may_have_arrived: false,
+                 scope `repository`",
+            )
         })?;
     let Ok(Fetched {
         access_token,

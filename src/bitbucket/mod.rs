@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::console::Console;
 use crate::http::{Answer, Http, Request};
 use crate::redaction::hex;
-use crate::retry::{Again, Retry, retry_after};
+use crate::retry::{Again, Retry, is_passing, retry_after};
 use crate::signature::sha256;
 
 /// Bitbucket refuses a longer status key with 400.
@@ -30,6 +30,8 @@ pub struct ReportError {
     pub advice: String,
     /// Whether Bitbucket may have taken the request all the same.
     pub may_have_arrived: bool,
+    /// Whether Bitbucket did not take the credential.
+    pub unauthorized: bool,
 }
 
 impl ReportError {
@@ -38,6 +40,7 @@ impl ReportError {
             what: what.into(),
             advice: advice.into(),
             may_have_arrived: false,
+            unauthorized: false,
         }
     }
 
@@ -121,11 +124,10 @@ async fn send(
                 });
             }
             Ok(answer) => {
-                let passing = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
                 let wait = retry_after(&answer.headers, SystemTime::now());
                 (
                     explain(&answer),
-                    passing.then(|| wait.map_or(Again::Later, Again::After)),
+                    is_passing(answer.status).then(|| wait.map_or(Again::Later, Again::After)),
                 )
             }
             Err(no_answer) => {
@@ -171,10 +173,13 @@ fn explain(answer: &Answer) -> ReportError {
         400 => "Look at STATUS_KEY (at most 40 characters) and STATUS_NAME",
         _ => INCIDENT,
     };
-    ReportError::new(
-        format!("Bitbucket answered {}: {message}", answer.status.as_u16()),
-        advice,
-    )
+    ReportError {
+        unauthorized: answer.status == StatusCode::UNAUTHORIZED,
+        ..ReportError::new(
+            format!("Bitbucket answered {}: {message}", answer.status.as_u16()),
+            advice,
+        )
+    }
 }
 
 #[cfg(test)]

@@ -87,10 +87,15 @@ async fn put(
     let request = Request::new(Method::POST, url)
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&status).unwrap_or_default());
-    let request = credentials
-        .authorize(request, http, &reporting.oauth_url, budget, &reporting.console)
-        .await?;
-    send(http, &reporting.console, &request, budget, None)
-        .await
-        .map(|taken| taken.earlier_may_arrive)
+    let mut fetched_anew = false;
+    loop {
+        let authorized = credentials
+            .authorize(request.clone(), http, &reporting.oauth_url, budget, &reporting.console)
+            .await?;
+        match send(http, &reporting.console, &authorized, budget, None).await {
+            // An OAuth access token may die before the time that was said: one hour is documented, two are answered.
+            Err(error) if error.unauthorized && !fetched_anew && credentials.forget_fetched() => fetched_anew = true,
+            sent => return sent.map(|taken| taken.earlier_may_arrive),
+        }
+    }
 }
