@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -14,6 +15,13 @@ use crate::event::Predicate;
 use crate::receiver_url::{self, ReceiverUrl};
 use crate::signature::SigningSecret;
 use crate::variables::ReportMode;
+
+/// Whole numbers from here on are not all doubles. A receiver refuses them where it reads a number.
+pub(crate) const END_OF_NUMBERS: u64 = 1 << 53;
+/// Levels of `CUSTOM_DATA`: the receiver takes 32, and three are around it.
+const DEEPEST: usize = 29;
+/// Characters of a text in the event.
+const LONGEST_TEXT: usize = 1024;
 
 pub(crate) fn receiver(text: Option<String>, wrong: &mut Mistakes) -> Option<ReceiverUrl> {
     let fix = "set it to the URL where the app mounts the handoff router, for example `https://api.acme.dev/handoff`";
@@ -82,7 +90,16 @@ pub(crate) fn custom_data(text: Option<&str>, wrong: &mut Mistakes) -> Option<Ma
         return Some(Map::new());
     };
     match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => Some(map),
+        Ok(Value::Object(map)) => {
+            let object = Value::Object(map);
+            if let Some((what, fix)) = unsendable(&object, 1) {
+                wrong.add("CUSTOM_DATA", what, fix);
+            }
+            match object {
+                Value::Object(map) => Some(map),
+                _ => None,
+            }
+        }
         Ok(_) => {
             wrong.add(
                 "CUSTOM_DATA",
@@ -94,23 +111,61 @@ pub(crate) fn custom_data(text: Option<&str>, wrong: &mut Mistakes) -> Option<Ma
         Err(error) => {
             wrong.add(
                 "CUSTOM_DATA",
-                format!("is not JSON (line {}, column {})", error.line(), error.column()),
-                "quote it whole in single quotes: Pipelines passes values through a shell",
+                format!("is not JSON: {error}"),
+                "try it with `jq`, and quote it whole in single quotes: Pipelines passes values through a shell",
             );
             None
         }
     }
 }
 
-/// Scope tokens by RFC 6749, section 3.3; commas are taken for spaces.
-pub(crate) fn scope(text: Option<String>, wrong: &mut Mistakes) -> Option<String> {
-    let text = text?.replace(',', " ");
+/// What the receiver would refuse: it takes only what every reader of JSON reads alike (RFC 7493).
+fn unsendable(value: &Value, level: usize) -> Option<(&'static str, &'static str)> {
+    const NUL: (&str, &str) = ("has a NUL character", "leave it out: no database would take it");
+    let mut children: Box<dyn Iterator<Item = &Value>> = match value {
+        // A double holds every whole number up to here, and not all of those beyond: the receiver would get another one.
+        Value::Number(number) => {
+            let is_beyond = |number: f64| number.fract() == 0.0 && number.abs() >= 2f64.powi(53);
+            return number.as_f64().is_some_and(is_beyond).then_some((
+                "has a whole number beyond 2^53, which many programs round",
+                "give it as a string, in double quotes",
+            ));
+        }
+        Value::String(text) => return text.contains('\0').then_some(NUL),
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(members) if members.keys().any(|name| name.contains('\0')) => return Some(NUL),
+        Value::Object(members) => Box::new(members.values()),
+        Value::Null | Value::Bool(_) => return None,
+    };
+    if level > DEEPEST {
+        return Some(("is nested too deep", "nest at most 29 levels"));
+    }
+    children.find_map(|child| unsendable(child, level + 1))
+}
+
+/// Scope tokens by RFC 6749, section 3.3; commas are taken for spaces. A list is taken, too.
+pub(crate) fn scope(environment: &Environment, text: Option<String>, wrong: &mut Mistakes) -> Option<String> {
+    let mut texts = environment.list("SCOPE", wrong);
+    texts.extend(text);
+    if texts.is_empty() {
+        return None;
+    }
+    let text = texts.join(" ").replace(',', " ");
     let scopes = text.split_whitespace().collect::<Vec<_>>();
     let is_scope_token = |scope: &&str| {
         scope
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
     };
+    if scopes.is_empty() {
+        // Sent without any, the exchange would give all that the grant gives.
+        wrong.add(
+            "SCOPE",
+            "names no scope",
+            "name one, or leave SCOPE out to get all that is granted",
+        );
+        return None;
+    }
     if !scopes.iter().all(is_scope_token) {
         wrong.add(
             "SCOPE",
@@ -128,7 +183,7 @@ pub(crate) fn signing_secrets(
     wrong: &mut Mistakes,
     secrets: &mut Vec<SecretString>,
 ) -> Vec<SigningSecret> {
-    let mut texts = environment.list("SIGNING_SECRET");
+    let mut texts = environment.list("SIGNING_SECRET", wrong);
     if let Some(single) = single {
         texts.extend(
             single
@@ -248,6 +303,49 @@ pub(crate) fn ca_certificates(value: Option<String>, wrong: &mut Mistakes) -> Ve
             );
             Vec::new()
         }
+    }
+}
+
+/// What the file system says no to now, it would say no to after the deployment.
+pub(crate) fn receipt_file(path: Option<&str>, wrong: &mut Mistakes) {
+    let Some(path) = path.map(Path::new) else {
+        return;
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // Not what a link leads to: the link is replaced.
+    let what = match std::fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => "is a directory".to_owned(),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => format!("cannot be written ({})", error.kind()),
+        Err(_) if folder.is_some_and(|folder| !folder.is_dir()) => "is in a directory that is not there".to_owned(),
+        Ok(_) | Err(_) => return,
+    };
+    wrong.add(
+        "RECEIPT_FILE",
+        what,
+        "give a file's path below the clone directory, in a directory that is there",
+    );
+}
+
+/// A text of the event, as long as the receiver takes it.
+pub(crate) fn text(name: &'static str, text: Option<&str>, wrong: &mut Mistakes) {
+    let length = text.unwrap_or_default().chars().count();
+    if length > LONGEST_TEXT {
+        wrong.add(
+            name,
+            format!("has {length} characters"),
+            format!("the receiver takes at most {LONGEST_TEXT}"),
+        );
+    }
+}
+
+/// No header can carry a line break: the request would go without the credential.
+pub(crate) fn one_line(name: &'static str, text: Option<&str>, wrong: &mut Mistakes) {
+    if text.is_some_and(|text| text.contains(char::is_control)) {
+        wrong.add(
+            name,
+            "has a line break or another control character in it",
+            "put the value into the variable again, as one line",
+        );
     }
 }
 

@@ -263,3 +263,25 @@ fn unknown(what: String, refusal: Option<Box<Refusal>>, id: &str) -> Failure {
         refusal,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+    proptest! {
+        #[test]
+        fn running_receipt_is_asked_for_when_the_receiver_says_and_never_in_a_spin(seconds in 0u64..100_000) {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
+            headers.insert(RETRY_AFTER, seconds.into());
+            let body = br#"{"id": "evt_1", "state": "running"}"#.to_vec();
+            let answer = Answer { status: StatusCode::ACCEPTED, headers, body };
+            let Ok(Sent::Running { ask_again_in }) = read(&answer, "evt_1") else {
+                panic!("a receipt that runs was expected");
+            };
+            prop_assert_eq!(ask_again_in, Duration::from_secs(seconds).max(POLL_SHORTEST));
+        }
+    }
+}

@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+const LONGEST_LIST: usize = 100;
+
 /// One thing that is wrong with a variable, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -94,20 +96,20 @@ impl Environment {
     }
 
     /// Deserialises the variables with `envy`: a struct of `Option<String>`, each named like its variable in lower case.
-    /// One that is there but cannot be read is a mistake: without it, the run would not do what the user said.
+    /// One that is there but cannot be read is a mistake: without it, the run would not do what the user said. So is a
+    /// list, but for those that `may_be_lists`.
     ///
     /// # Panics
     /// Never: a struct of `Option<String>` has no way to fail.
-    pub fn read<T: DeserializeOwned + Serialize + Default>(&self, mistakes: &mut Mistakes) -> T {
+    pub fn read<T: DeserializeOwned + Serialize + Default>(&self, may_be_lists: &[&str], mistakes: &mut Mistakes) -> T {
         if let Ok(Value::Object(fields)) = serde_json::to_value(T::default()) {
             for name in fields.keys().map(|field| field.to_ascii_uppercase()) {
-                if self.unreadable.contains(&name) {
-                    mistakes.add(
-                        name,
-                        "is not UTF-8",
-                        "encode it as UTF-8, or see whether a character was cut in two",
-                    );
+                let is_list =
+                    self.values.contains_key(&count_of(&name)) && self.values.contains_key(&item_of(&name, 0));
+                if is_list && !may_be_lists.contains(&name.as_str()) {
+                    mistakes.add(&name, "is a list", "give one value");
                 }
+                self.require_readable(name, mistakes);
             }
         }
         envy::from_iter(self.values.clone()).expect("optional text always deserialises")
@@ -121,17 +123,68 @@ impl Environment {
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// A list variable: Pipelines passes `X: [a, b]` as `X_COUNT=2`, `X_0=a`, `X_1=b`.
-    #[must_use]
-    pub fn list(&self, name: &str) -> Vec<String> {
-        let count = self
-            .values
-            .get(&format!("{name}_COUNT"))
-            .and_then(|count| count.trim().parse::<usize>().ok())
-            .unwrap_or(0)
-            .min(100);
-        (0..count)
-            .filter_map(|at| self.values.get(&format!("{name}_{at}")).cloned())
+    /// A list variable: Pipelines passes `X: [a, b]` as `X_COUNT=2`, `X_0=a`, `X_1=b`. Items may be empty, and are then
+    /// absent.
+    pub fn list(&self, name: &str, mistakes: &mut Mistakes) -> Vec<String> {
+        let Some(count) = self.values.get(&count_of(name)) else {
+            return Vec::new();
+        };
+        let Some(count) = count.parse::<usize>().ok().filter(|count| *count <= LONGEST_LIST) else {
+            let what = format!("is not a number of items up to {LONGEST_LIST}");
+            let fix = format!("leave it to Pipelines, which sets it where {name} is a list");
+            mistakes.add(count_of(name), what, fix);
+            return Vec::new();
+        };
+        let names = (0..count).map(|at| item_of(name, at));
+        names
+            .filter_map(|name| {
+                let item = self.values.get(&name).cloned();
+                self.require_readable(name, mistakes);
+                item
+            })
             .collect()
+    }
+
+    fn require_readable(&self, name: String, mistakes: &mut Mistakes) {
+        if self.unreadable.contains(&name) {
+            mistakes.add(
+                name,
+                "is not UTF-8",
+                "encode it as UTF-8, or see whether a character was cut in two",
+            );
+        }
+    }
+}
+
+fn count_of(name: &str) -> String {
+    format!("{name}_COUNT")
+}
+
+fn item_of(name: &str, at: usize) -> String {
+    format!("{name}_{at}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn item_of_a_list_that_cannot_be_read_is_a_mistake_and_an_empty_one_is_absent() {
+        let variables = [("X_COUNT", "3".into()), ("X_0", "a".into()), ("X_1", "".into())];
+        let mut variables = variables
+            .map(|(name, value): (&str, OsString)| (name.into(), value))
+            .to_vec();
+        variables.push(("X_2".into(), OsString::from_vec(vec![0xff])));
+        let mut mistakes = Mistakes::default();
+        assert_eq!(Environment::new(variables).list("X", &mut mistakes), ["a"]);
+        let [mistake] = &mistakes.into_vec()[..] else {
+            panic!("one mistake was expected");
+        };
+        assert_eq!(
+            (mistake.variable.as_str(), mistake.what.as_str()),
+            ("X_2", "is not UTF-8")
+        );
     }
 }

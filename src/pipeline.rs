@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::checks::END_OF_NUMBERS;
 use crate::environment::{Environment, Mistakes};
 
 #[derive(Default, Deserialize, Serialize)]
@@ -59,12 +60,12 @@ const OUTSIDE: &str = "Bitbucket Pipelines sets it; to run the pipe elsewhere, p
 impl Pipeline {
     /// Reads the default variables; absent or malformed ones are noted in `mistakes`.
     pub fn read(environment: &Environment, mistakes: &mut Mistakes) -> Option<Self> {
-        let raw: Raw = environment.read(mistakes);
+        let raw: Raw = environment.read(&[], mistakes);
         let mut number = |name: &'static str, value: Option<String>| {
             let value = value?;
-            let number = value.parse::<u64>().ok();
+            let number = value.parse::<u64>().ok().filter(|number| *number < END_OF_NUMBERS);
             if number.is_none() {
-                mistakes.add(name, format!("is `{value}`, not a whole number"), OUTSIDE);
+                mistakes.add(name, format!("is `{value}`, not a whole number below 2^53"), OUTSIDE);
             }
             number
         };
@@ -158,5 +159,5 @@ fn is_slug(text: &str) -> bool {
 }
 
 fn is_hash(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

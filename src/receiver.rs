@@ -310,8 +310,7 @@ fn asks_for_nonce(answer: &Answer) -> bool {
         .iter()
         .any(|challenge| challenge.to_str().is_ok_and(|text| text.contains("use_dpop_nonce")));
     let in_body = || serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["error"] == "use_dpop_nonce");
-    matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
-        && (in_header || in_body())
+    matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) && (in_header || in_body())
 }
 
 impl TryError {

@@ -62,7 +62,7 @@ pub async fn run(environment: &Environment) -> Exit {
             return Exit::Identity;
         }
     };
-    console.done("identity", &identity_line(&claims));
+    console.done("identity", &console.clean_line(&identity_line(&claims), 500));
     let (key, origin) = StepKey::load_or_create(settings.storage_dir.as_deref(), &step_token);
     if let Origin::InMemory(why) = &origin {
         console.debug(|| format!("the step's key serves this pipe only: {why}"));

@@ -137,19 +137,20 @@ impl Settings {
     pub fn read(environment: &Environment) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Mistakes::default();
         let wrong = &mut mistakes;
-        let mut raw: Raw = environment.read(wrong);
+        let mut raw: Raw = environment.read(&["SCOPE", "SIGNING_SECRET"], wrong);
 
         let mut secrets = Vec::new();
         let report = ReportSettings::read(&mut raw, wrong, &mut secrets);
         let receiver = checks::receiver(raw.receiver_url, wrong);
         let predicate = checks::predicate(raw.event.as_deref(), wrong);
         let custom_data = checks::custom_data(raw.custom_data.as_deref(), wrong);
-        let scope = checks::scope(raw.scope, wrong);
+        let scope = checks::scope(environment, raw.scope, wrong);
         let signing_secrets = checks::signing_secrets(environment, raw.signing_secret, wrong, &mut secrets);
         let timeout = checks::seconds("TIMEOUT", raw.timeout.as_deref(), 30, 1..=600, wrong);
         let retry_budget = checks::seconds("RETRY_BUDGET", raw.retry_budget.as_deref(), 120, 0..=3600, wrong);
         let wait_timeout = checks::seconds("WAIT_TIMEOUT", raw.wait_timeout.as_deref(), 600, 0..=86_400, wrong);
         let ca_certificates = checks::ca_certificates(raw.ca_certificate, wrong);
+        checks::receipt_file(raw.receipt_file.as_deref(), wrong);
         let dry_run = checks::switch("DRY_RUN", raw.dry_run, wrong);
         // Read by itself before the rest; here it is only checked.
         checks::switch("DEBUG", raw.debug, wrong);
@@ -157,6 +158,13 @@ impl Settings {
         let environment_name = raw.environment.or(raw.bitbucket_deployment_environment);
         checks::environment(environment_name.as_deref(), predicate, wrong);
         checks::artifact_id(raw.artifact_id.as_deref(), wrong);
+        for (name, text) in [
+            ("SERVICE", &raw.service),
+            ("ENVIRONMENT", &environment_name),
+            ("ARTIFACT_ID", &raw.artifact_id),
+        ] {
+            checks::text(name, text.as_deref(), wrong);
+        }
         let step_token = raw
             .bitbucket_step_oidc_token
             .map(|token| checks::secret(token, &mut secrets));
@@ -196,6 +204,15 @@ impl ReportSettings {
         checks::at_most("STATUS_KEY", raw.status_key.as_deref(), 40, wrong);
         checks::no_path("STATUS_KEY", raw.status_key.as_deref(), wrong);
         checks::at_most("STATUS_NAME", raw.status_name.as_deref(), 255, wrong);
+        for (name, text) in [
+            ("BITBUCKET_ACCESS_TOKEN", &raw.bitbucket_access_token),
+            ("ATLASSIAN_ACCOUNT_EMAIL", &raw.atlassian_account_email),
+            ("ATLASSIAN_API_TOKEN", &raw.atlassian_api_token),
+            ("BITBUCKET_CLIENT_ID", &raw.bitbucket_client_id),
+            ("BITBUCKET_CLIENT_SECRET", &raw.bitbucket_client_secret),
+        ] {
+            checks::one_line(name, text.as_deref(), wrong);
+        }
         let mut secret = |text: Option<String>| text.map(|text| checks::secret(text, secrets));
         let api_token = (
             raw.atlassian_account_email.take(),

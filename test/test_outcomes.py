@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -62,6 +63,23 @@ def test_an_unreachable_receiver_is_told_as_not_delivered(scene: Scene, build_di
     assert run.exit_code == 5, run.text
     assert scene.states(step) == [["INPROGRESS", "FAILED"]]
     assert scene.tapped("handler") == []
+
+
+def test_a_connection_that_never_comes_about_is_told_as_one(scene: Scene, build_dir: Path) -> None:
+    with ExitStack() as queue:
+        full = queue.enter_context(socket.create_server((scene.pipe.hosts[-1], 0), backlog=0))
+        address = full.getsockname()
+        # What waits in the full queue keeps the pipe's first packet out: it gets no answer at all.
+        for _ in range(2):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        url = f"http://{scene.pipe.public_host}:{address[1]}/handoff"
+        step = scene.step()
+        token = scene.token(step, audiences=[url])
+        run = scene.run(scene.variables(step, token, RECEIVER_URL=url, RETRY_BUDGET="1", TIMEOUT="2"), build_dir)
+    assert run.exit_code == 5, run.text
+    assert "the event was not delivered: exchange: no connection within 1.8 s" in run.text
 
 
 def test_a_stopped_step_leaves_no_status_in_progress(scene: Scene, build_dir: Path, tmp_path: Path) -> None:

@@ -50,6 +50,63 @@ def test_all_malformed_variables_are_listed_at_once_with_a_fix_each(scene: Scene
     assert_nothing_sent(scene)
 
 
+def nested(levels: int) -> str:
+    """A JSON object with so many levels."""
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        pytest.param(variables, line, id=line)
+        for line, variables in {
+            "CUSTOM_DATA is nested too deep": {"CUSTOM_DATA": nested(30)},
+            "CUSTOM_DATA has a NUL character": {"CUSTOM_DATA": r'{"a": [{"\u0000": 1}]}'},
+            "CUSTOM_DATA has a whole number beyond 2^53": {"CUSTOM_DATA": '{"a": [12345678901234567890123]}'},
+            "CUSTOM_DATA is not JSON: number out of range": {"CUSTOM_DATA": '{"a": 1e400}'},
+            "SERVICE has 1025 characters": {"SERVICE": "s" * 1025},
+            "ENVIRONMENT has 1025 characters": {"ENVIRONMENT": "ü" * 1025},
+            "ARTIFACT_ID has 1025 characters": {"ARTIFACT_ID": "pkg:oci/".ljust(1025, "a")},
+            "BITBUCKET_COMMIT is not a full commit hash": {"BITBUCKET_COMMIT": "A" * 40},
+            f"BITBUCKET_BUILD_NUMBER is `{2**53}`": {"BITBUCKET_BUILD_NUMBER": str(2**53)},
+            "SCOPE names no scope": {"SCOPE": " , "},
+            "SCOPE has characters that no scope may have": {"SCOPE_COUNT": "1", "SCOPE_0": 'a"b'},
+            "SERVICE is a list": {"SERVICE_COUNT": "2", "SERVICE_0": "api", "SERVICE_1": "worker"},
+            "SIGNING_SECRET_COUNT is not a number": {"SIGNING_SECRET_COUNT": "two", "SIGNING_SECRET_0": "whsec_"},
+            "BITBUCKET_ACCESS_TOKEN has a line break": {"BITBUCKET_ACCESS_TOKEN": "half a token\nand half"},
+            "RECEIPT_FILE is a directory": {"RECEIPT_FILE": "."},
+            "RECEIPT_FILE is in a directory that is not there": {"RECEIPT_FILE": "missing/receipt.json"},
+            "RECEIPT_FILE cannot be written": {"RECEIPT_FILE": "r" * 256},
+        }.items()
+    ],
+)
+def test_what_the_receiver_or_the_machine_would_refuse_is_a_mistake_before_anything_is_sent(
+    variables: dict[str, str], line: str, scene: Scene, build_dir: Path
+) -> None:
+    run = scene.run(scene.variables(scene.step(), **variables), build_dir)
+    assert run.exit_code == 2, run.text
+    assert f"✖ {line}" in run.text
+    assert_nothing_sent(scene)
+
+
+def test_the_largest_values_that_pass_the_checks_pass_the_receivers_too(scene: Scene, build_dir: Path) -> None:
+    largest = {
+        "CUSTOM_DATA": nested(29).replace("1}", f"{2**53 - 1}}}"),
+        "ARTIFACT_ID": "pkg:oci/".ljust(1024, "a"),
+        "BITBUCKET_BUILD_NUMBER": str(2**53 - 1),
+    }
+    run = scene.run(scene.variables(scene.step(), **largest), build_dir)
+    assert run.exit_code == 0, run.text
+
+
+def test_a_list_of_scopes_is_what_is_asked_for(scene: Scene, build_dir: Path) -> None:
+    scopes = {"SCOPE_COUNT": "2", "SCOPE_0": "deployments:write", "SCOPE_1": "backups:read"}
+    run = scene.run(scene.variables(scene.step(), **scopes), build_dir)
+    assert run.exit_code == 4, run.text
+    assert "scope-not-granted" in run.text
+    assert "backups:read" in run.text
+
+
 def test_an_empty_variable_counts_as_absent(scene: Scene, build_dir: Path) -> None:
     run = scene.run(scene.variables(scene.step(), SCOPE="", CUSTOM_DATA="", SIGNING_SECRET=""), build_dir)
     assert run.exit_code == 0, run.text

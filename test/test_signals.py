@@ -103,7 +103,9 @@ def test_a_first_status_that_comes_late_does_not_stand_after_a_stop(faulty_scene
     assert scene.states(step) == [["STOPPED", "INPROGRESS", "STOPPED"]]
 
 
-def test_a_first_status_that_is_to_be_sent_again_is_not_after_a_stop(faulty_scene: FaultyScene, build_dir: Path) -> None:
+def test_a_first_status_that_is_to_be_sent_again_is_not_after_a_stop(
+    faulty_scene: FaultyScene, build_dir: Path
+) -> None:
     faulty_scene.spoil(FIRST_STATUS, [retry_later(503, "1")])
     run, step = stopped_at(faulty_scene, TOKEN, by_signal(signal.SIGTERM), build_dir)
     assert run.exit_code == 143, run.text

@@ -101,6 +101,16 @@ def test_an_expired_certificate_is_told(authority: Authority, scene: FaultyScene
     assert "Renew the certificate of the server, or check the clocks" in run.text
 
 
+def test_a_server_that_does_not_know_the_name_is_told(
+    authority: Authority, scene: FaultyScene, build_dir: Path
+) -> None:
+    tls = authority.server("127.0.0.1")
+    tls.sni_callback = lambda *_: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+    run, link = run_against(tls, scene, build_dir, CA_CERTIFICATE=authority.pem)
+    fails_at_once(run, link)
+    assert "the server does not know the host name in the URL" in run.text
+
+
 @pytest.mark.parametrize("host", ["api.acme.dev", "127.0.0.2"])
 def test_a_certificate_for_another_name_is_told(
     host: str, authority: Authority, scene: FaultyScene, build_dir: Path
@@ -200,6 +210,18 @@ def test_a_proxy_that_refuses_is_told(authority: Authority, scene: FaultyScene, 
         run = proxied(scene, proxy, authority, build_dir)
     assert run.exit_code == 5, run.text
     assert "the event was not delivered: exchange: the proxy did not connect through" in run.text
+    assert "Let the proxy of HTTPS_PROXY connect to this host" in run.text
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("address", ["http://[proxy", "socks5://127.0.0.1:1080", "the proxy"])
+def test_a_proxy_that_cannot_be_read_is_not_passed_by(
+    address: str, name: str, scene: FaultyScene, build_dir: Path
+) -> None:
+    run = scene.run({**scene.variables(scene.step()), name: address}, build_dir)
+    assert run.exit_code == 2, run.text
+    assert f"{name} is not the address of an HTTP proxy" in run.text
+    assert scene.links["receiver"].connections == 0
 
 
 def test_a_proxy_that_is_not_there_is_told(authority: Authority, scene: FaultyScene, build_dir: Path) -> None:

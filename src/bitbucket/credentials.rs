@@ -164,15 +164,13 @@ async fn fetch(
         .with_secret_answer()
         .secret_header(AUTHORIZATION, &basic(id, secret, console))
         .body(b"grant_type=client_credentials".to_vec());
-    let taken = send(http, console, &request, budget, None)
-        .await
-        .map_err(|error| {
-            ReportError::new(
-                format!("no access token for BITBUCKET_CLIENT_ID: {error}"),
-                "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the \
+    let taken = send(http, console, &request, budget, None).await.map_err(|error| {
+        ReportError::new(
+            format!("no access token for BITBUCKET_CLIENT_ID: {error}"),
+            "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the \
                  scope `repository`",
-            )
-        })?;
+        )
+    })?;
     let Ok(Fetched {
         access_token,
         expires_in,
