@@ -12,10 +12,14 @@ impl ReceiverUrl {
     /// Parses and normalises: lower-case scheme and host, no default port, no trailing slash.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = checked(text)?;
+        if url.path().ends_with("//") {
+            return Err("ends with more than one slash");
+        }
         if url.query().is_some() || url.fragment().is_some() {
             return Err("has a query or a fragment");
         }
-        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+        let text = url.as_str();
+        Ok(Self(text.strip_suffix('/').unwrap_or(text).to_owned()))
     }
 
     /// The text both sides compare.
@@ -51,7 +55,13 @@ impl fmt::Display for ReceiverUrl {
 
 /// A URL that requests with credentials may go to: `https`, or plain `http` where the bytes do not leave the machine.
 pub fn checked(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "is not a URL")?;
+    let url = Url::parse(text).map_err(|_| {
+        if text.is_ascii() {
+            "is not a URL"
+        } else {
+            "is not a URL in ASCII (write a host name of other letters in punycode, `xn--…`)"
+        }
+    })?;
     let Some(host) = url.host_str() else {
         return Err("has no host");
     };
@@ -101,6 +111,7 @@ mod tests {
             "https://user:secret@api.acme.dev/handoff",
             "https://api.acme.dev/handoff?x=1",
             "https://api.acme.dev/handoff#x",
+            "https://api.acme.dev/handoff//",
             "ftp://api.acme.dev/handoff",
             "api.acme.dev/handoff",
         ] {

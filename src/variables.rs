@@ -223,7 +223,15 @@ impl ReportSettings {
             raw.bitbucket_client_id.take(),
             secret(raw.bitbucket_client_secret.take()),
         );
-        let credentials = Credentials::choose(wrong, api_token, access_token, oauth);
+        // Where none is used, half of a pair that a repository has for other pipes is no mistake of this one.
+        let mut unused = Mistakes::default();
+        let is_used = !matches!(raw.report.as_deref(), Some("none" | "insights"));
+        let credentials = Credentials::choose(
+            if is_used { wrong } else { &mut unused },
+            api_token,
+            access_token,
+            oauth,
+        );
         if mode == ReportMode::Status && credentials.is_none() {
             wrong.add(
                 "REPORT",

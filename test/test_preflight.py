@@ -107,6 +107,15 @@ def test_a_list_of_scopes_is_what_is_asked_for(scene: Scene, build_dir: Path) ->
     assert "backups:read" in run.text
 
 
+@pytest.mark.parametrize(("report", "exit_code"), [("auto", 2), ("none", 0), ("insights", 0)])
+def test_half_of_a_credential_is_a_mistake_where_one_could_be_used(
+    report: str, exit_code: int, scene: Scene, build_dir: Path
+) -> None:
+    run = scene.run(scene.variables(scene.step(), ATLASSIAN_API_TOKEN="of-another-pipe", REPORT=report), build_dir)
+    assert run.exit_code == exit_code, run.text
+    assert ("ATLASSIAN_ACCOUNT_EMAIL is missing beside ATLASSIAN_API_TOKEN" in run.text) == (exit_code == 2)
+
+
 def test_an_empty_variable_counts_as_absent(scene: Scene, build_dir: Path) -> None:
     run = scene.run(scene.variables(scene.step(), SCOPE="", CUSTOM_DATA="", SIGNING_SECRET=""), build_dir)
     assert run.exit_code == 0, run.text
