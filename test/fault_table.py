@@ -281,7 +281,7 @@ REPORTING = [
     done("503", OAUTH, retry_later(503), change=CLIENT),
     done("silence", OAUTH, silence, change=CLIENT),
     done("an OAuth token that died early", LAST_STATUS, instead(401, {"error": "Access token expired"}), change=CLIENT),
-    untold("OAuth tokens that are all dead", LAST_STATUS, *[instead(401, {"error": "expired"})] * 2, line="not valid", change=CLIENT),
+    untold("OAuth tokens all dead", LAST_STATUS, *[instead(401, {"error": "expired"})] * 2, line="not valid", change=CLIENT),
     done("a token that is dead already", OAUTH, *[changed(expires_in=0)] * 2, change=CLIENT),
     untold("garbage JSON", OAUTH, *[instead(200, "{")] * 2, line="is not an access token", change=CLIENT),
     untold("HTML 200", OAUTH, *[instead(200, HTML, "text/html")] * 2, line="is not an access token", change=CLIENT),

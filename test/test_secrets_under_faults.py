@@ -94,7 +94,7 @@ def test_another_events_receipt_and_a_media_type_that_are_echoes(faulty_scene: F
 def test_bitbucket_echoes_an_oauth_consumer(faulty_scene: FaultyScene, build_dir: Path) -> None:
     faulty_scene.standin.credentials.oauth_clients["consumer", CLIENT_SECRET] = Principal("pipe")
     faulty_scene.spoil(OAUTH, [echoing(503, "as digits")])
-    faulty_scene.spoil(LAST_STATUS, [echoing(401, "as digits")])
+    faulty_scene.spoil(LAST_STATUS, [echoing(401, "as digits")] * 2)
     run = run_and_search(
         faulty_scene,
         faulty_scene.step(),
