@@ -1,10 +1,12 @@
-"""Runs of the pipe whose every request may meet a fault, by chance; each is judged by what the receiver's database says.
+"""Runs of the pipe whose every request may meet a fault, and which may be stopped, by chance; each is judged by what the
+receiver's database says.
 
 `python test/random_faults.py --runs 500 --seed 7` prints the figures, and every run that did not tell the truth.
 """
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from pipe_under_test import ROOT, BinaryPipe, PipeRun
 from scene_pool import ScenePool
 
 TERMINAL = {"SUCCESSFUL", "FAILED", "STOPPED"}
+STOPPED_SHARE = 0.2
 SERVICES = ("api", "api", "api", "api", "frozen", "broken")
 HTML = "<html>try another time</html>"
 
@@ -122,7 +125,11 @@ def run_once(scene: FaultyScene, seed: int, number: int) -> Judged:
     step = scene.step()
     patience = {"TIMEOUT": "1", "RETRY_BUDGET": "4", "WAIT_TIMEOUT": "4"}
     variables = scene.variables(step, SERVICE=numbers.choice(SERVICES), **patience)
-    run = scene.run(variables, scene.folder_for(f"{seed}-{number}"))
+    process = scene.start(variables, scene.folder_for(f"{seed}-{number}"))
+    if numbers.random() < STOPPED_SHARE:
+        time.sleep(numbers.uniform(0.02, 0.6))
+        process.send_signal(numbers.choice((signal.SIGTERM, signal.SIGINT)))
+    run = scene.finish(process)
     # What comes late counts: the end of the run is not the end of what it sent.
     for link in scene.links.values():
         link.settle()
@@ -139,6 +146,8 @@ def lies_of(scene: FaultyScene, step: Step, run: PipeRun) -> list[str]:
         event_id,
     )
     last = scene.last_state(step)
+    if run.exit_code < 0:  # the signal came before the pipe could hear it
+        return [] if not any(link.hops for link in scene.links.values()) else ["killed in the middle"]
     was_told = "the commit was not told" not in run.text
     is_unknown = "was sent, but its outcome is not known" in run.text
     is_undelivered = "the event was not delivered" in run.text
@@ -155,7 +164,9 @@ def lies_of(scene: FaultyScene, step: Step, run: PipeRun) -> list[str]:
         "exit 6, but no handler failed": code != 6 or states == ["failed"],
         "exit 5 without a word on the outcome": code != 5 or is_unknown != is_undelivered,
         "not delivered, but a handler ran": not is_undelivered or handled == 0,
-        "an exit code that no fault explains": code in {0, 4, 5, 6},
+        "STOPPED without a stop": last != "STOPPED" or code == 143,
+        "a stop that the commit was told is not on it": not (code == 143 and was_told) or last == "STOPPED",
+        "an exit code that nothing explains": code in {0, 4, 5, 6, 143},
         "a secret got out": scene.leaked() == [],
     }
     return [lie for lie, is_true in truths.items() if not is_true]
