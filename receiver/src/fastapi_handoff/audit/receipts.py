@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import literal_column, select, tuple_, type_coerce
+from sqlalchemy import LargeBinary, Text, cast, literal, select, tuple_, type_coerce
 from sqlalchemy.types import NullType
 
 from fastapi_handoff.audit.record import decode
@@ -18,6 +18,7 @@ from fastapi_handoff.store.text import storable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 RECEIPT_COLUMNS = (
@@ -51,32 +52,37 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
 
 async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[int, str | None]]:
     """Give, for each receipt, the number of the record it names and what is wrong between the two, or `None`."""
-    # SQLite's own row number, because a key that is no text cannot be handed back to it for the next page.
-    key = (
-        (literal_column("receipts.rowid"),)
-        if connection.dialect.name == "sqlite"
-        else (receipts.c.repository_uuid, receipts.c.event_id)
-    )
+    # Not SQLite's own row number: a column that somebody adds under its name takes its place, and hides rows.
+    key = (receipts.c.repository_uuid, receipts.c.event_id)
     query = (
         select(
             *(column for column in receipts.c if column.name != "body"),
             type_coerce(receipts.c.body, NullType).label("body"),  # as it is, which in SQLite may be anything
             audit_records.c.hash,
             audit_records.c.record,
-            *(column.label(f"key_{number}") for number, column in enumerate(key)),
         )
         .select_from(receipts.outerjoin(audit_records, audit_records.c.seq == receipts.c.audit_seq))
         .order_by(*key)
         .limit(PAGE)
     )
+    is_sqlite = connection.dialect.name == "sqlite"
     rows = (await connection.execute(query)).all()
     while rows:
         for row in rows:
             yield row.audit_seq if isinstance(row.audit_seq, int) else 0, next(_problems(row), None)
         if len(rows) < PAGE:
             return
-        last = [getattr(rows[-1], f"key_{number}") for number in range(len(key))]
-        rows = (await connection.execute(query.where(tuple_(*key) > tuple_(*last)))).all()
+        last = (rows[-1].repository_uuid, rows[-1].event_id)
+        after = tuple_(*map(_as_sqlite_has_it, last)) if is_sqlite else tuple_(*last)
+        rows = (await connection.execute(query.where(tuple_(*key) > after))).all()
+
+
+def _as_sqlite_has_it(value: Any) -> ColumnElement[Any]:
+    """Hand a value back as it came: a text that is no Unicode would be refused by the driver, its bytes are not."""
+    if not isinstance(value, str):
+        return literal(value)
+    # Joined to nothing, because next to a bare `CAST` SQLite looks only half of the key up, and reads on from there.
+    return cast(literal(stored_bytes(value), LargeBinary), Text) + ""
 
 
 def _problems(row: Any) -> Iterator[str]:
