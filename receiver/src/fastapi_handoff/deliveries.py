@@ -17,7 +17,7 @@ from fastapi_handoff.guards import claim
 from fastapi_handoff.handlers import Outcome
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.receipts import Receipt
-from fastapi_handoff.runs import Runs
+from fastapi_handoff.runs import LeaseLost, Runs
 from fastapi_handoff.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -267,7 +267,14 @@ class Deliveries:
             self._starting[receipt.key] = call
             return self._take_over(connection, receipt), True
         detail = _TOO_OFTEN if receipt.attempts >= MAX_ATTEMPTS else _DIED
-        return self._runs.end(connection, receipt, Outcome("interrupted", detail)), False
+        return self._interrupt(connection, receipt, detail), False
+
+    def _interrupt(self, connection: Connection, receipt: Receipt, detail: str) -> Receipt:
+        try:
+            return self._runs.end(connection, receipt, Outcome("interrupted", detail))
+        except LeaseLost:
+            # It was read in this transaction, and no other writer changes it meanwhile: what is written is not kept.
+            raise StoreUnavailable(f"the receipt of event {receipt.event_id} cannot be ended") from None
 
     def _take_over(self, connection: Connection, receipt: Receipt) -> Receipt:
         taken = replace(receipt, lease_owner=self._owner, lease_until=self._lease_end(), attempts=receipt.attempts + 1)

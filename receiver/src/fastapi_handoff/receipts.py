@@ -13,7 +13,7 @@ from fastapi_handoff.case import Case
 from fastapi_handoff.identity import Identity
 from fastapi_handoff.limits import DETAIL_CHARACTERS
 from fastapi_handoff.store import receipts
-from fastapi_handoff.store.compiled import change, fetch
+from fastapi_handoff.store.compiled import change, change_one, fetch
 from fastapi_handoff.store.text import storable
 
 if TYPE_CHECKING:
@@ -160,12 +160,12 @@ def find(connection: Connection, key: Key) -> Receipt | None:
 
 def add(connection: Connection, receipt: Receipt) -> None:
     """Store a new receipt."""
-    change(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
+    change_one(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
 
 
 def lease(connection: Connection, receipt: Receipt) -> None:
     """Store a receipt's lease: its owner, its end, its attempts."""
-    change(
+    change_one(
         connection,
         _LEASE,
         {
