@@ -254,6 +254,8 @@ class Deliveries:
             return receipt, False
         handler = self._handler(receipt)
         if receipt.lease_owner == self._owner and handler is not None and not self._runs.was_started(receipt.key):
+            if (reason := receipts.altered(connection, receipt)) is not None:
+                return self._refuse_to_run(connection, receipt, reason), False
             # Ours, but not started: the commit went well and its answer was lost.
             self._starting[receipt.key] = call
             # The outage may have outlasted the lease: to start under an ended one is to be taken for dead.
@@ -264,10 +266,18 @@ class Deliveries:
         if is_alive or self._runs.task(receipt.key) is not None or not self._is_steady():
             return receipt, False
         if handler is not None and handler.idempotent and receipt.attempts < MAX_ATTEMPTS:
+            if (reason := receipts.altered(connection, receipt)) is not None:
+                return self._refuse_to_run(connection, receipt, reason), False
             self._starting[receipt.key] = call
             return self._take_over(connection, receipt), True
         detail = _TOO_OFTEN if receipt.attempts >= MAX_ATTEMPTS else _DIED
         return self._interrupt(connection, receipt, detail), False
+
+    def _refuse_to_run(self, connection: Connection, receipt: Receipt, reason: str) -> Receipt:
+        logger.error("event %s is not run, run `fastapi-handoff audit verify`: %s", receipt.event_id, reason)
+        entry = receipt.case(self._runs.resource).entry("refused", action="event.resume", outcome={"reason": reason})
+        append(connection, entry, clock=self._clock)
+        return self._interrupt(connection, receipt, f"{reason}, so the handler was not started")
 
     def _interrupt(self, connection: Connection, receipt: Receipt, detail: str) -> Receipt:
         try:

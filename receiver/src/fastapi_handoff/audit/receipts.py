@@ -7,19 +7,22 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, Text, cast, literal, select, tuple_, type_coerce
+from sqlalchemy import LargeBinary, Text, bindparam, cast, literal, select, tuple_, type_coerce
 from sqlalchemy.types import NullType
 
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import stored_bytes, text
+from fastapi_handoff.store.compiled import fetch
 from fastapi_handoff.store.tables import audit_records, receipts
 from fastapi_handoff.store.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from fastapi_handoff.audit.entry import AuditHead
 
 RECEIPT_COLUMNS = (
     "repository_uuid",
@@ -40,6 +43,8 @@ RECEIPT_COLUMNS = (
 PAGE = 50
 """Receipts in memory at once, each with a body of up to 256 KiB."""
 
+_RECORD = select(audit_records.c.record).where(audit_records.c.seq == bindparam("seq"))
+
 
 def receipt_digest(row: Mapping[str, Any]) -> str:
     """Give `sha-256:<hex>` over the row of `receipts` as it will stand when its transaction commits.
@@ -48,6 +53,19 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
     """
     values = [None if (value := row[name]) is None else storable(value) for name in RECEIPT_COLUMNS]
     return "sha-256:" + hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def recorded_digest(connection: Connection, head: AuditHead) -> str | None:
+    """Give the `receipt_digest` that a record names; `None` where it names none, is gone, or is not what it was."""
+    row = fetch(connection, _RECORD, {"seq": head.seq})
+    stored = stored_bytes(None if row is None else row[0])
+    if hashlib.sha256(stored).hexdigest() != head.hash:
+        return None
+    try:
+        digest: str | None = decode(stored)["receipt"]
+    except ValueError:
+        return None
+    return digest
 
 
 async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[int, str | None]]:
