@@ -521,3 +521,33 @@ async def test_receipts_behind_a_key_that_is_no_text_are_looked_at(store: Store,
     await deliver(store, *range(120))
     sql(f"UPDATE receipts SET event_id = {key}")
     assert (await verify(store)).receipts == 120
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("number", ["NULL", "'x'", "x'ff'"])
+async def test_crowd_of_rows_without_a_number_is_named(
+    store: Store, heads: list[AuditHead], sql: Sql, number: str
+) -> None:
+    columns = EVERYTHING.replace("seq, ", "", 1)
+    sql(
+        "CREATE TABLE loose AS SELECT * FROM audit_records",
+        "DROP TABLE audit_records",
+        "ALTER TABLE loose RENAME TO audit_records",
+        *[f"INSERT INTO audit_records SELECT {number}, {columns} FROM audit_records WHERE seq = 3"] * 600,
+    )
+    found = await verify(store, anchors=heads)
+    assert found.problem_count > 0
+    assert found.records == 6
+    if number == "NULL":
+        assert problems(found) == {6: "the table holds 606 records, 6 have a number of their own"}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_number_that_two_rows_have_is_named(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(
+        "CREATE TABLE loose AS SELECT * FROM audit_records",
+        "DROP TABLE audit_records",
+        "ALTER TABLE loose RENAME TO audit_records",
+        "INSERT INTO audit_records SELECT * FROM audit_records WHERE seq = 4",
+    )
+    assert "it is there twice" in problems(await verify(store, anchors=heads))[4]
