@@ -88,6 +88,16 @@ async def test_restart_between_two_requests_is_not_noticed(store: Store, postgre
 
 
 @ON_POSTGRESQL
+async def test_connection_that_was_closed_on_this_side_is_replaced(store: Store) -> None:
+    async with store.reading() as connection:
+        driver_connection = (await connection.get_raw_connection()).driver_connection
+    assert driver_connection is not None
+    await driver_connection.close()
+    await add(store)
+    assert await count(store) == 1
+
+
+@ON_POSTGRESQL
 async def test_transaction_that_the_server_did_not_survive_wrote_nothing(store: Store, postgresql: PostgreSQL) -> None:
     async def add_and_restart() -> None:
         async with store.transaction() as connection:

@@ -27,7 +27,7 @@ class Filter:
     repository: str | None = None
     """A repository's UUID."""
     actor: str | None = None
-    """Any part of the actor's `sub`: a repository's, environment's or step's UUID."""
+    """Any part of the actor's `sub`, in capitals or not: a repository's, environment's or step's UUID."""
     decision: str | None = None
     action: str | None = None
     event: str | None = None
@@ -46,7 +46,7 @@ class Filter:
         }
         conditions = [column == value for column, value in exact.items() if value is not None]
         if self.actor is not None:
-            conditions.append(COLUMNS.actor.contains(self.actor, autoescape=True))
+            conditions.append(COLUMNS.actor.icontains(self.actor, autoescape=True))
         if self.since is not None:
             conditions.append(COLUMNS.time >= self.since)
         if self.until is not None:

@@ -156,10 +156,12 @@ def _postgresql(url: URL, *, read_only: bool) -> AsyncEngine:
     def notice_closed(_: DBAPIConnection, __: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
         """Replace a connection that the server closed while it lay in the pool, without a round trip to find out."""
         connection: Any = proxy.driver_connection
+        if connection.closed:
+            raise DisconnectionError
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         # Nothing was asked, so whatever can be read is the end of the connection, or its announcement.
-        if connection.closed or poll.poll(0):
+        if poll.poll(0):
             raise DisconnectionError
 
     return engine
