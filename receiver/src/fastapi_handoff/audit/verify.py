@@ -127,6 +127,6 @@ async def _receipts(connection: AsyncConnection, found: Verification, progress: 
         if found.receipts % PAGE == 0 or found.receipts == total:
             progress("receipts", found.receipts, total)
     if total != found.receipts:
-        # Rows that have no key of their own, as only a table made anew can hold, or an index that hides rows.
+        # Rows share a key, as only in a table made anew, or a damaged index hides some.
         last = found.head.seq if found.head else 0
-        found.report(last, f"the table of receipts holds {total}, {found.receipts} have a key of their own")
+        found.report(last, f"the table of receipts has {total} rows, {found.receipts} were looked at")

@@ -74,7 +74,7 @@ def sqlite_path(url: URL) -> Path:
 def file_identity(path: str) -> FileIdentity | None:
     """Tell which file is at a path now; `None` for none."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - each write asks twice, and a `Path` takes its time
+        status = os.stat(path)  # noqa: PTH116 - twice for each write, so without a `Path`
     except OSError:
         return None
     return status.st_dev, status.st_ino
