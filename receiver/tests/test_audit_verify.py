@@ -13,7 +13,7 @@ from chain import OTHER_REPOSITORY, REPOSITORY, add, add_with_receipt, content_d
 from fastapi_handoff.audit import AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification, verify
-from fastapi_handoff.store import Store, StoreUnavailable, audit_records
+from fastapi_handoff.store import Store, StoreUnavailable, audit_records, receipts
 from fixtures_store import connect
 from verify_process import verify as verify_in_a_process
 
@@ -472,3 +472,82 @@ async def test_number_of_another_type_is_not_built_upon(store: Store, heads: lis
     sql("UPDATE audit_records SET seq = seq + 0.0")
     with pytest.raises(StoreUnavailable, match="tampered with"):
         await add(store, entry(9))
+
+
+ROW_NUMBERS = ("rowid", "_rowid_", "oid")
+
+
+@pytest.mark.parametrize("column", ROW_NUMBERS)
+async def test_column_named_like_a_row_number_hides_no_receipt(store: Store, sql: Sql, column: str) -> None:
+    await deliver(store, *range(120))
+    sql(f"ALTER TABLE receipts ADD COLUMN {column} INTEGER")
+    sql(f"ALTER TABLE audit_records ADD COLUMN {column} INTEGER")
+    found = await verify(store)
+    assert (found.intact, found.records, found.receipts) == (True, 120, 120), "whatever else a table has is no matter"
+    sql(f"UPDATE receipts SET detail = 'forged' WHERE event_id = 'evt_{110:032x}'")
+    assert "it was rewritten" in problems(await verify(store))[111]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_receipts_of_a_table_without_row_numbers_are_looked_at(store: Store, sql: Sql) -> None:
+    await deliver(store, *range(120))
+    columns = ", ".join(f"{name} BLOB" for name in receipts.c.keys())  # noqa: SIM118 - a collection of columns
+    sql(
+        f"CREATE TABLE anew ({columns}, PRIMARY KEY (repository_uuid, event_id)) WITHOUT ROWID",
+        "INSERT INTO anew SELECT * FROM receipts",
+        "DROP TABLE receipts",
+        "ALTER TABLE anew RENAME TO receipts",
+    )
+    assert (await verify(store)).receipts == 120
+    sql(f"UPDATE receipts SET detail = 'forged' WHERE event_id = 'evt_{110:032x}'")
+    assert "it was rewritten" in problems(await verify(store))[111]
+
+
+async def test_receipts_that_share_a_key_are_counted(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(
+        "CREATE TABLE loose AS SELECT * FROM receipts",
+        f"UPDATE loose SET event_id = 'evt_x' WHERE event_id = 'evt_{3:032x}'",
+        "DROP TABLE receipts",
+        "ALTER TABLE loose RENAME TO receipts",
+        *["INSERT INTO receipts SELECT * FROM receipts WHERE event_id = 'evt_x'"] * 6,
+    )
+    found = await verify(store, anchors=heads)
+    assert "the table of receipts has 67 rows, 50 were looked at" in problems(found)[6]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("key", ["CAST(x'ff' AS TEXT) || event_id", "CAST('x' || event_id AS BLOB)"])
+async def test_receipts_behind_a_key_that_is_no_text_are_looked_at(store: Store, sql: Sql, key: str) -> None:
+    await deliver(store, *range(120))
+    sql(f"UPDATE receipts SET event_id = {key}")
+    assert (await verify(store)).receipts == 120
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("number", ["NULL", "'x'", "x'ff'"])
+async def test_crowd_of_rows_without_a_number_is_named(
+    store: Store, heads: list[AuditHead], sql: Sql, number: str
+) -> None:
+    columns = EVERYTHING.replace("seq, ", "", 1)
+    sql(
+        "CREATE TABLE loose AS SELECT * FROM audit_records",
+        "DROP TABLE audit_records",
+        "ALTER TABLE loose RENAME TO audit_records",
+        *[f"INSERT INTO audit_records SELECT {number}, {columns} FROM audit_records WHERE seq = 3"] * 600,
+    )
+    found = await verify(store, anchors=heads)
+    assert found.problem_count > 0
+    assert found.records == 6
+    if number == "NULL":
+        assert problems(found) == {6: "the table holds 606 records, 6 have a number of their own"}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_number_that_two_rows_have_is_named(store: Store, heads: list[AuditHead], sql: Sql) -> None:
+    sql(
+        "CREATE TABLE loose AS SELECT * FROM audit_records",
+        "DROP TABLE audit_records",
+        "ALTER TABLE loose RENAME TO audit_records",
+        "INSERT INTO audit_records SELECT * FROM audit_records WHERE seq = 4",
+    )
+    assert "it is there twice" in problems(await verify(store, anchors=heads))[4]

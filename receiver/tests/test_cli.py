@@ -187,6 +187,7 @@ LISTED = [
     (["--repository", OTHER_REPOSITORY], [2]),
     (["--repository", REPOSITORY[:-1]], []),
     (["--actor", STEP], [1, 2, 3]),
+    (["--actor", STEP.upper()], [1, 2, 3]),
     (["--actor", OTHER_REPOSITORY], [2]),
     (["--actor", "%"], []),
     (["--decision", "refused"], [3]),

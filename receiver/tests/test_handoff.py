@@ -1,16 +1,19 @@
 """What the app sees: configuration, middleware, OpenAPI, health."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 import httpx
 import pytest
 import pytest_asyncio
 from fastapi import Depends, FastAPI, Security, WebSocket
 from openapi_schema_validator import OAS31Validator
+from starlette.responses import JSONResponse
 
 import fastapi_handoff
 from fastapi_handoff import Handoff, Identity
@@ -118,6 +121,58 @@ async def test_every_state_changing_request_is_recorded_before_and_after(receive
     assert {record["actor"] for record in records()} == {None}
     text = json.dumps(records())
     assert all(word not in text for word in ("Jane", "jane", "secret", "127.0.0.1"))
+
+
+async def test_request_that_a_deadline_of_the_app_ends_is_recorded(receiver, records) -> None:
+    """Such a deadline cancels each `await` anew, that of the record too."""
+    after: list[str] = []
+
+    class Deadline:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            with anyio.move_on_after(0.2) as deadline:
+                await self.app(scope, receive, send)
+                after.append("went on")
+            assert deadline.cancelled_caught
+            await JSONResponse({}, 504)(scope, receive, send)
+
+    @receiver.app.post("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    receiver.app.add_middleware(Deadline)
+    assert (await receiver.client.post("/slow")).status_code == 504
+    assert after == []
+    assert [(r["decision"], r["outcome"]) for r in records()] == [("attempted", None), ("failed", {"status": None})]
+
+
+async def test_request_that_is_cancelled_again_while_its_outcome_is_recorded_is_recorded(
+    receiver, records, monkeypatch
+) -> None:
+    started = asyncio.Event()
+    store = receiver.handoff.desk.store
+    write = store.write
+
+    @receiver.app.post("/slow")
+    async def slow() -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    async def write_slowly(work):
+        await asyncio.sleep(0.1)
+        return await write(work)
+
+    monkeypatch.setattr(store, "write", write_slowly)
+    request = asyncio.create_task(receiver.client.post("/slow"))
+    await started.wait()
+    for _ in range(3):
+        request.cancel()
+        await asyncio.sleep(0.02)
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert [(r["decision"], r["outcome"]) for r in records()] == [("attempted", None), ("failed", {"status": None})]
 
 
 async def test_request_that_fails_in_the_app_is_recorded(receiver, records) -> None:

@@ -177,3 +177,14 @@ async def test_token_of_another_policy_is_void_where_the_present_one_gives_less(
 
     assert (refused.status_code, refused.json()["code"]) == (401, "token-invalid")
     assert accepted.status_code == 200
+
+
+def test_what_was_asked_and_attested_is_told_in_bounded_length(tmp_path) -> None:
+    policy = grants(tmp_path, *(f'name = "{n}"\nbranch = "*"\nscopes = ["s"]' for n in range(20)))
+    long = {**CLAIMS, "branchName": "b" * 4000}
+    refused = policy.decide(long, ["x" * 1000])
+    unmatched = policy.decide({**long, "repositoryUuid": "r" * 4000})
+    assert (refused.code, len(refused.checks)) == ("scope-not-granted", 20)
+    assert (unmatched.code, len(unmatched.checks)) == ("no-grant-matches", 40)
+    told = [check.got for check in (*refused.checks, *unmatched.checks)]
+    assert max(map(len, [refused.reason, *told])) < 300

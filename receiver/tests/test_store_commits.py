@@ -176,6 +176,18 @@ async def test_commit_that_fails_here_is_told_and_leaves_the_store_working(
     assert sql("SELECT jti FROM proof_ids WHERE jti IN ('lost', 'kept')") == [("kept",)]
 
 
+async def test_commits_after_one_that_failed_are_done_in_the_thread(disk: Disk, store: Store) -> None:
+    await until_here(store, disk)
+    disk.places.clear()
+    disk.seconds, disk.error = SLOW, sqlite3.OperationalError("disk I/O error")
+    for number in range(3):
+        with pytest.raises(StoreUnavailable):
+            await store.write(adding(f"lost-{number}"))
+    assert disk.places == [HERE, THERE, THERE]
+    disk.seconds, disk.error = 0.0, None
+    await until_here(store, disk)
+
+
 async def test_write_ahead_log_stays_small(disk: Disk, store: Store, wal: Path) -> None:
     await write(store, disk, 10 * sqlite_store.ROWS_PER_CHECKPOINT)
     assert len(disk.statements) >= 9

@@ -88,6 +88,16 @@ async def test_restart_between_two_requests_is_not_noticed(store: Store, postgre
 
 
 @ON_POSTGRESQL
+async def test_connection_that_was_closed_on_this_side_is_replaced(store: Store) -> None:
+    async with store.reading() as connection:
+        driver_connection = (await connection.get_raw_connection()).driver_connection
+    assert driver_connection is not None
+    await driver_connection.close()
+    await add(store)
+    assert await count(store) == 1
+
+
+@ON_POSTGRESQL
 async def test_transaction_that_the_server_did_not_survive_wrote_nothing(store: Store, postgresql: PostgreSQL) -> None:
     async def add_and_restart() -> None:
         async with store.transaction() as connection:
@@ -243,6 +253,72 @@ async def test_file_that_was_deleted_is_not_written_into(store: Store, tmp_path:
     elsewhere.rename(file)
     await add(store)
     assert await count(store) == 1
+
+
+@ON_SQLITE
+async def test_log_that_was_deleted_is_not_written_into(store: Store, store_url: str, tmp_path: Path) -> None:
+    log, elsewhere = tmp_path / "handoff.db-wal", tmp_path / "elsewhere"
+    await add(store)
+    log.rename(elsewhere)
+    with pytest.raises(StoreUnavailable, match=r"handoff\.db-wal` is not the file"):
+        await add(store)
+    log.touch()
+    with pytest.raises(StoreUnavailable, match="put it back"):
+        await store.purge(0)
+    elsewhere.rename(log)
+    await add(store)
+    log.unlink()
+    with pytest.raises(StoreUnavailable, match="put it back"):
+        await add(store)
+    await store.close()
+    await store.open()
+    await add(store)
+    assert await count(store) == 3, "what was in the log is moved into the file when it is closed"
+
+
+@ON_SQLITE
+async def test_log_that_sqlite_itself_deletes_or_moves_is_no_alarm(store: Store, store_url: str) -> None:
+    for _ in range(3):
+        await add(store)
+        other = Store(store_url)
+        await other.open()
+        await add(other)
+        with connect(store_url) as connection:
+            assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        await add(store)
+        await add(other)
+        await other.close()
+        await add(store)
+        with pytest.raises(RuntimeError, match="undone"):
+            await store.write(undone)
+        await store.close()
+        await store.open()
+    await add(store)
+    assert await count(store) == 16
+
+
+def undone(_: object) -> None:
+    raise RuntimeError("undone")
+
+
+@ON_SQLITE
+async def test_store_behind_a_link_is_written(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(tmp_path / "handoff.db")
+    linked = Store(f"sqlite:///{link}")
+    await linked.open()
+    await add(linked)
+    await linked.close()
+    assert await count(store) == 1
+
+
+@ON_SQLITE
+async def test_schema_is_in_the_file_itself_once_the_store_is_open(store: Store, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.db"
+    alone.write_bytes((tmp_path / "handoff.db").read_bytes())
+    with connect(f"sqlite:///{alone}") as connection:
+        assert connection.execute("SELECT count(*) FROM audit_records").fetchone() == (0,)
 
 
 @ON_SQLITE

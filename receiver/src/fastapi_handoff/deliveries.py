@@ -17,7 +17,7 @@ from fastapi_handoff.guards import claim
 from fastapi_handoff.handlers import Outcome
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.receipts import Receipt
-from fastapi_handoff.runs import Runs
+from fastapi_handoff.runs import LeaseLost, Runs
 from fastapi_handoff.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -254,6 +254,8 @@ class Deliveries:
             return receipt, False
         handler = self._handler(receipt)
         if receipt.lease_owner == self._owner and handler is not None and not self._runs.was_started(receipt.key):
+            if (reason := receipts.altered(connection, receipt)) is not None:
+                return self._refuse_to_run(connection, receipt, reason), False
             # Ours, but not started: the commit went well and its answer was lost.
             self._starting[receipt.key] = call
             # The outage may have outlasted the lease: to start under an ended one is to be taken for dead.
@@ -264,10 +266,25 @@ class Deliveries:
         if is_alive or self._runs.task(receipt.key) is not None or not self._is_steady():
             return receipt, False
         if handler is not None and handler.idempotent and receipt.attempts < MAX_ATTEMPTS:
+            if (reason := receipts.altered(connection, receipt)) is not None:
+                return self._refuse_to_run(connection, receipt, reason), False
             self._starting[receipt.key] = call
             return self._take_over(connection, receipt), True
         detail = _TOO_OFTEN if receipt.attempts >= MAX_ATTEMPTS else _DIED
-        return self._runs.end(connection, receipt, Outcome("interrupted", detail)), False
+        return self._interrupt(connection, receipt, detail), False
+
+    def _refuse_to_run(self, connection: Connection, receipt: Receipt, reason: str) -> Receipt:
+        logger.error("event %s is not run, run `fastapi-handoff audit verify`: %s", receipt.event_id, reason)
+        entry = receipt.case(self._runs.resource).entry("refused", action="event.resume", outcome={"reason": reason})
+        append(connection, entry, clock=self._clock)
+        return self._interrupt(connection, receipt, f"{reason}, so the handler was not started")
+
+    def _interrupt(self, connection: Connection, receipt: Receipt, detail: str) -> Receipt:
+        try:
+            return self._runs.end(connection, receipt, Outcome("interrupted", detail))
+        except LeaseLost:
+            # It was read in this transaction, and no other writer changes it meanwhile: what is written is not kept.
+            raise StoreUnavailable(f"the receipt of event {receipt.event_id} cannot be ended") from None
 
     def _take_over(self, connection: Connection, receipt: Receipt) -> Receipt:
         taken = replace(receipt, lease_owner=self._owner, lease_until=self._lease_end(), attempts=receipt.attempts + 1)

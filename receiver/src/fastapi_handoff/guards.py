@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fastapi_handoff.problems import Refusal
 from fastapi_handoff.store import proof_ids, step_token_bindings
-from fastapi_handoff.store.compiled import change, fetch
+from fastapi_handoff.store.compiled import change_one, fetch
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -28,7 +28,7 @@ _BOUND_TO = select(step_token_bindings.c.jkt).where(
 def claim(connection: Connection, proof: Proof) -> None:
     """Use a proof up. Raises `Refusal`: `proof-replayed`."""
     try:
-        change(connection, _CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
+        change_one(connection, _CLAIM, {"jkt": proof.jkt, "jti": proof.jti, "expires_at": proof.expires_at})
     except IntegrityError:
         raise Refusal(
             "proof-replayed", "the proof's `jti` was used before: make a new proof for each request"
@@ -40,7 +40,7 @@ def bind(connection: Connection, step: StepIdentity, jkt: str) -> None:
     token = {"issuer": step.issuer, "signing_input_sha256": step.signing_input_sha256}
     bound = fetch(connection, _BOUND_TO, token)
     if bound is None:
-        change(connection, _BIND, {**token, "jkt": jkt, "expires_at": step.remember_until})
+        change_one(connection, _BIND, {**token, "jkt": jkt, "expires_at": step.remember_until})
     elif bound[0] != jkt:
         raise Refusal(
             "step-token-already-bound",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from fastapi_handoff.dependency import ATTESTED_KEY
 from fastapi_handoff.problems import problem
 from fastapi_handoff.requests import text_path, trace_id
 from fastapi_handoff.store import StoreUnavailable
+from fastapi_handoff.store.waiting import until_done
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,11 +73,21 @@ class AuditMiddleware:
 
     async def _record_outcome(self, case: Case, decision: str, status: list[int]) -> None:
         outcome = {"status": status[0] if status else None}
+        # In a task of its own: who cancelled the request may cancel again, and an anyio deadline does so at each await.
+        recording = asyncio.create_task(self._record(case, decision, outcome), name="handoff outcome")
+        cancelled = await until_done(recording)
+        recording.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _record(self, case: Case, decision: str, outcome: dict[str, int | None]) -> None:
         try:
             await self._handoff.desk.record(case.entry(decision, outcome=outcome))
-        except StoreUnavailable:
+        except (StoreUnavailable, asyncio.CancelledError) as error:
             # What happened cannot be undone. `attempted` stands, and this tells the operator how it ended.
             logger.exception("the outcome of %s (trace %s) is not recorded: %s", case.resource, case.trace_id, outcome)
+            if isinstance(error, asyncio.CancelledError):
+                raise  # the event loop itself ends
 
 
 def _decision(status: list[int]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastapi_handoff import glob
 from fastapi_handoff.policy_file import PolicyError, PolicyFile, read
 from fastapi_handoff.problems import Check
+from fastapi_handoff.trace import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ class Grant:
             expected, got = getattr(self, key), claims.get(claim)
             if expected is not None:
                 ok = got is not None and (glob.matches(expected, got) if key == "branch" else got == expected)
-                rows.append(Check(key, expected, got, ok, self.name))
+                rows.append(Check(key, shown(expected), shown(got), ok, self.name))
         return tuple(rows)
 
     def matches(self, claims: Mapping[str, str]) -> bool:
@@ -117,12 +118,12 @@ class Policy:
                 scopes = tuple(scope for scope in grant.scopes if not wanted or scope in wanted)
                 return Decision(grant, scopes, grant.checks(claims), None, None)
         if matching:
-            given = dict.fromkeys(scope for grant in matching for scope in grant.scopes)
+            asked, given = " ".join(wanted), dict.fromkeys(scope for grant in matching for scope in grant.scopes)
             checks = tuple(
-                Check("scope", " ".join(grant.scopes), " ".join(wanted), ok=False, grant=grant.name)
+                Check("scope", shown(" ".join(grant.scopes)), shown(asked), ok=False, grant=grant.name)
                 for grant in matching
             )
-            reason = f"no single matching grant gives `{' '.join(wanted)}`; what they give: `{' '.join(given)}`"
+            reason = f"no single matching grant gives `{shown(asked)}`; what they give: `{' '.join(given)}`"
             return Decision(None, (), checks, "scope-not-granted", reason)
         # Python's sort is stable: a step's own repository first, the order of the file within.
         ordered = sorted(self.grants, key=lambda grant: grant.repository != claims.get("repositoryUuid"))

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, insert, select, update
 
-from fastapi_handoff.audit import receipt_digest
+from fastapi_handoff.audit import AuditHead, receipt_digest, recorded_digest
+from fastapi_handoff.audit.rows import stored_bytes
 from fastapi_handoff.case import Case
 from fastapi_handoff.identity import Identity
 from fastapi_handoff.limits import DETAIL_CHARACTERS
+from fastapi_handoff.signature import content_digest
 from fastapi_handoff.store import receipts
-from fastapi_handoff.store.compiled import change, fetch
+from fastapi_handoff.store.compiled import change, change_one, fetch
 from fastapi_handoff.store.text import storable
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from fastapi_handoff.audit import AuditHead
     from fastapi_handoff.handlers import Outcome
 
 Key = tuple[str, str]
@@ -158,14 +159,26 @@ def find(connection: Connection, key: Key) -> Receipt | None:
     return None if row is None else Receipt(**dict(zip(_COLUMNS, row, strict=True)))
 
 
+def altered(connection: Connection, receipt: Receipt) -> str | None:
+    """Tell what is no longer as it was when its event was accepted; `None`: nothing.
+
+    Whoever can write to the database could have a handler run with an event, or for an identity, that nobody sent.
+    """
+    if content_digest(stored_bytes(receipt.body)) != receipt.content_digest:
+        return "the stored event is not the one that was received"
+    if recorded_digest(connection, AuditHead(receipt.audit_seq, receipt.audit_hash)) != receipt.digest():
+        return "the stored receipt is not what was recorded of it"
+    return None
+
+
 def add(connection: Connection, receipt: Receipt) -> None:
     """Store a new receipt."""
-    change(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
+    change_one(connection, _INSERT, {name: getattr(receipt, name) for name in receipt.__slots__})
 
 
 def lease(connection: Connection, receipt: Receipt) -> None:
     """Store a receipt's lease: its owner, its end, its attempts."""
-    change(
+    change_one(
         connection,
         _LEASE,
         {

@@ -14,6 +14,7 @@ from sqlalchemy import insert, select
 from fastapi_handoff import jws
 from fastapi_handoff.limits import ACCESS_TOKEN_LIFETIME, LEEWAY
 from fastapi_handoff.store import StoreUnavailable, public_keys
+from fastapi_handoff.store.compiled import change_one
 from fastapi_handoff.strict_json import parse_object
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PUBLISHED_SECONDS: Final = ROTATION_SECONDS + ACCESS_TOKEN_LIFETIME + 2 * LEEWAY
 LOOKUP_SECONDS: Final = 1.0
 """Between two looks into the store for keys of other replicas. Whoever brings an unknown `kid` waits that long at
 most, with all others who do: a flood of invented names costs one query a second, and a real new key is still found."""
+
+_INSERT = insert(public_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class SigningKeys:
         row = {"kid": key.kid, "jwk": json.dumps(key.public_jwk()), "not_after": key.not_after}
         known = connection.scalar(select(public_keys.c.kid).where(public_keys.c.kid == key.kid))
         if known is None:
-            connection.execute(insert(public_keys), row)
+            change_one(connection, _INSERT, row)
         return True
 
     def published(self, key: SigningKey) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
+from fastapi_handoff.limits import SCOPE_CHARACTERS
 from fastapi_handoff.problems import Refusal
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -52,6 +53,10 @@ def parse(body: bytes, media_type: str | None, resource: str) -> TokenRequest:
     if parameters.get("resource") != resource:
         raise Refusal("resource-mismatch", f"`resource` is not `{resource}`")
     scope = parameters.get("scope")
+    if scope is not None and len(scope) > SCOPE_CHARACTERS:
+        # A refusal names it once for each grant that matches.
+        detail = f"`scope` is longer than {SCOPE_CHARACTERS} characters"
+        raise Refusal("token-request-malformed", detail, error="invalid_scope")
     if scope is not None and not _SCOPE.fullmatch(scope):
         raise Refusal("token-request-malformed", "`scope` is not scopes separated by one space", error="invalid_scope")
     return TokenRequest(parameters["subject_token"], tuple(scope.split(" ")) if scope else ())

@@ -52,6 +52,7 @@ ATTACKS = [
     Attack("two spaces in a scope", "token-request-malformed", form(scope="a  b")),
     Attack("an empty scope", "token-request-malformed", form(scope="")),
     Attack("a line break in a scope", "token-request-malformed", form(scope="a\nb")),
+    Attack("a scope that is too long", "token-request-malformed", form(scope="x" * 1025)),
     Attack("a quote in a scope", "token-request-malformed", form(scope='a"b')),
     Attack(
         "a parameter twice", "token-request-malformed", lambda s: s.post_form(honest(s) + f"&resource={URL}".encode())

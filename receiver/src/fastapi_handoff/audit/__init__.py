@@ -2,6 +2,6 @@
 
 from fastapi_handoff.audit.chain import Clock, append
 from fastapi_handoff.audit.entry import AuditEntry, AuditHead
-from fastapi_handoff.audit.receipts import receipt_digest
+from fastapi_handoff.audit.receipts import receipt_digest, recorded_digest
 
-__all__ = ["AuditEntry", "AuditHead", "Clock", "append", "receipt_digest"]
+__all__ = ["AuditEntry", "AuditHead", "Clock", "append", "receipt_digest", "recorded_digest"]

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.entry import AuditEntry, AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
-from fastapi_handoff.store.compiled import change, fetch
+from fastapi_handoff.store.compiled import change_one, fetch
 from fastapi_handoff.store.errors import StoreUnavailable
 from fastapi_handoff.store.tables import audit_records
 
@@ -57,7 +57,7 @@ def append(connection: Connection, entry: AuditEntry, *, clock: Clock) -> AuditH
         **searchable(record),
     }
     try:
-        change(connection, _INSERT, row_values)
+        change_one(connection, _INSERT, row_values)
     except IntegrityError:
         # The one writer keeps all other appends out, so whoever took this place in the chain did not append.
         raise StoreUnavailable(_TAMPERED) from None

@@ -59,6 +59,8 @@ def _position(row: Any, before: Link) -> Iterator[str]:
             if missing == 1
             else f"records {first} to {last} are missing before it"
         )
+    elif missing < 0 and before is not START:
+        yield "it is there twice: a row was inserted, or a second receipt for its event"
     elif missing < 0:
         yield "its number comes before the first, which is 1"
     elif text(row.prev_hash) not in before.hashes:

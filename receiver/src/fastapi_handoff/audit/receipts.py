@@ -7,18 +7,22 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import literal_column, select, tuple_, type_coerce
+from sqlalchemy import LargeBinary, Text, bindparam, cast, literal, select, tuple_, type_coerce
 from sqlalchemy.types import NullType
 
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import stored_bytes, text
+from fastapi_handoff.store.compiled import fetch
 from fastapi_handoff.store.tables import audit_records, receipts
 from fastapi_handoff.store.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from sqlalchemy import ColumnElement, Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from fastapi_handoff.audit.entry import AuditHead
 
 RECEIPT_COLUMNS = (
     "repository_uuid",
@@ -39,6 +43,8 @@ RECEIPT_COLUMNS = (
 PAGE = 50
 """Receipts in memory at once, each with a body of up to 256 KiB."""
 
+_RECORD = select(audit_records.c.record).where(audit_records.c.seq == bindparam("seq"))
+
 
 def receipt_digest(row: Mapping[str, Any]) -> str:
     """Give `sha-256:<hex>` over the row of `receipts` as it will stand when its transaction commits.
@@ -49,34 +55,52 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
     return "sha-256:" + hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
+def recorded_digest(connection: Connection, head: AuditHead) -> str | None:
+    """Give the `receipt_digest` that a record names; `None` where it names none, is gone, or is not what it was."""
+    row = fetch(connection, _RECORD, {"seq": head.seq})
+    stored = stored_bytes(None if row is None else row[0])
+    if hashlib.sha256(stored).hexdigest() != head.hash:
+        return None
+    try:
+        digest: str | None = decode(stored)["receipt"]
+    except ValueError:
+        return None
+    return digest
+
+
 async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[int, str | None]]:
     """Give, for each receipt, the number of the record it names and what is wrong between the two, or `None`."""
-    # SQLite's own row number, because a key that is no text cannot be handed back to it for the next page.
-    key = (
-        (literal_column("receipts.rowid"),)
-        if connection.dialect.name == "sqlite"
-        else (receipts.c.repository_uuid, receipts.c.event_id)
-    )
+    # Not SQLite's own row number: a column that somebody adds under its name takes its place, and hides rows.
+    key = (receipts.c.repository_uuid, receipts.c.event_id)
     query = (
         select(
             *(column for column in receipts.c if column.name != "body"),
             type_coerce(receipts.c.body, NullType).label("body"),  # as it is, which in SQLite may be anything
             audit_records.c.hash,
             audit_records.c.record,
-            *(column.label(f"key_{number}") for number, column in enumerate(key)),
         )
         .select_from(receipts.outerjoin(audit_records, audit_records.c.seq == receipts.c.audit_seq))
         .order_by(*key)
         .limit(PAGE)
     )
+    is_sqlite = connection.dialect.name == "sqlite"
     rows = (await connection.execute(query)).all()
     while rows:
         for row in rows:
             yield row.audit_seq if isinstance(row.audit_seq, int) else 0, next(_problems(row), None)
         if len(rows) < PAGE:
             return
-        last = [getattr(rows[-1], f"key_{number}") for number in range(len(key))]
-        rows = (await connection.execute(query.where(tuple_(*key) > tuple_(*last)))).all()
+        last = (rows[-1].repository_uuid, rows[-1].event_id)
+        after = tuple_(*map(_as_sqlite_has_it, last)) if is_sqlite else tuple_(*last)
+        rows = (await connection.execute(query.where(tuple_(*key) > after))).all()
+
+
+def _as_sqlite_has_it(value: Any) -> ColumnElement[Any]:
+    """Hand a value back as it came: a text that is no Unicode would be refused by the driver, its bytes are not."""
+    if not isinstance(value, str):
+        return literal(value)
+    # Joined to nothing, because next to a bare `CAST` SQLite looks only half of the key up, and reads on from there.
+    return cast(literal(stored_bytes(value), LargeBinary), Text) + ""
 
 
 def _problems(row: Any) -> Iterator[str]:

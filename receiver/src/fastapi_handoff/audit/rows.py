@@ -27,7 +27,7 @@ class Filter:
     repository: str | None = None
     """A repository's UUID."""
     actor: str | None = None
-    """Any part of the actor's `sub`: a repository's, environment's or step's UUID."""
+    """Any part of the actor's `sub`, in capitals or not: a repository's, environment's or step's UUID."""
     decision: str | None = None
     action: str | None = None
     event: str | None = None
@@ -46,7 +46,7 @@ class Filter:
         }
         conditions = [column == value for column, value in exact.items() if value is not None]
         if self.actor is not None:
-            conditions.append(COLUMNS.actor.contains(self.actor, autoescape=True))
+            conditions.append(COLUMNS.actor.icontains(self.actor, autoescape=True))
         if self.since is not None:
             conditions.append(COLUMNS.time >= self.since)
         if self.until is not None:
@@ -65,7 +65,8 @@ async def pages(connection: AsyncConnection, query: Select[Any]) -> AsyncIterato
     By key and not by offset: the last page costs no more than the first. On a `Store.snapshot()`, all pages show the
     same moment.
     """
-    ordered = query.order_by(COLUMNS.seq).limit(PAGE)
+    # SQLite only, and only in a table made anew: nothing comes behind NULL, so who counts the rows tells of those.
+    ordered = query.where(COLUMNS.seq.is_not(None)).order_by(COLUMNS.seq).limit(PAGE)
     rows = (await connection.execute(ordered)).all()
     while rows:
         yield rows

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from fastapi_handoff.store.errors import StoreUnavailable
+
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Executable
+    from sqlalchemy import Connection, Dialect, Executable, Insert, Update
 
 Row = tuple[Any, ...]
 
@@ -24,6 +26,19 @@ def change(connection: Connection, statement: Executable, values: dict[str, Any]
     The driver gets the values as they are, so every text among them must be storable.
     """
     return _execute(connection, statement, values)[1]
+
+
+def change_one(connection: Connection, statement: Insert | Update, values: dict[str, Any]) -> None:
+    """As `change`, of a statement that touches one row. Raises `StoreUnavailable` where it touched none, or more.
+
+    A trigger or a rule can swallow a write without an error, and what happens next would have no record.
+    """
+    touched = change(connection, statement, values)
+    if touched != 1:
+        raise StoreUnavailable(
+            f"writing one row to `{statement.table}` changed {touched}: a trigger or a rule on that table, "
+            "or a table made anew, keeps this service from writing"
+        )
 
 
 def _execute(connection: Connection, statement: Executable, values: dict[str, Any]) -> tuple[Row | None, int]:

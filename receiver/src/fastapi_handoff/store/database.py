@@ -53,7 +53,9 @@ class Store:
             self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
             self._single_reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._path = engine.sqlite_path(self._url)
-        self._file: engine.FileIdentity | None = None
+        self._files: dict[str, engine.FileIdentity] = {}
+        """The files that were opened, by path: the database and its write-ahead log."""
+        self._held: AsyncConnection | None = None
         self._turn = self._new_turn()
         self._writer = Writer(self._transact)
         self._kept: Connection | None = None
@@ -69,8 +71,9 @@ class Store:
                 await migrate.upgrade(connection)
         async with self.reading() as connection:
             await migrate.require_head(connection)
-        if self.is_sqlite:
-            self._file = engine.file_identity(self._path)
+        if self.is_sqlite and not self._read_only:
+            with _database_failures():
+                await self._hold_files()
 
     async def stop_writing(self) -> None:
         """End the transaction of `write()` that is under way, and refuse what waits for the next."""
@@ -82,7 +85,10 @@ class Store:
         if self._kept is not None:
             kept, self._kept = self._kept, None
             await greenlet_spawn(kept.close)
-        self._file = None
+        if self._held is not None:
+            held, self._held = self._held, None
+            await held.close()
+        self._files = {}
         self._turn = self._new_turn()  # the next event loop needs a lock of its own
         await self._engine.dispose()
 
@@ -185,10 +191,22 @@ class Store:
         # SQLite has one writer at a time and its waiters sleep and try again: within a process, queue instead.
         return asyncio.Lock() if self.is_sqlite else nullcontext()
 
+    async def _hold_files(self) -> None:
+        """Note which files are open, and keep a connection idle: the last one that is closed deletes the log."""
+        if self._held is None:
+            self._held = await self._engine.connect()
+        # It opens the log, and moves the schema out of it.
+        await self._held.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
+        await self._held.rollback()
+        # Behind a link, the log is where the file itself is.
+        found = {name: engine.file_identity(name) for name in (str(self._path), f"{self._path.resolve()}-wal")}
+        self._files = {name: identity for name, identity in found.items() if identity is not None}
+
     def _require_same_file(self) -> None:
         # SQLite goes on writing into a file that was deleted or replaced, and nobody will ever read what it wrote.
-        if self._file is not None and engine.file_identity(self._path) != self._file:
-            raise StoreUnavailable(f"`{self._path}` is not the file that was opened: put it back, or restart")
+        for path, identity in self._files.items():
+            if engine.file_identity(path) != identity:
+                raise StoreUnavailable(f"`{path}` is not the file that was opened: put it back, or restart")
 
 
 @asynccontextmanager

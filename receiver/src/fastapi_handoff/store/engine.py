@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import select
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +71,10 @@ def sqlite_path(url: URL) -> Path:
     return Path(url.database or "").absolute()
 
 
-def file_identity(path: Path) -> FileIdentity | None:
+def file_identity(path: str) -> FileIdentity | None:
     """Tell which file is at a path now; `None` for none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - twice for each write, so without a `Path`
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -156,10 +157,12 @@ def _postgresql(url: URL, *, read_only: bool) -> AsyncEngine:
     def notice_closed(_: DBAPIConnection, __: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
         """Replace a connection that the server closed while it lay in the pool, without a round trip to find out."""
         connection: Any = proxy.driver_connection
+        if connection.closed:
+            raise DisconnectionError
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         # Nothing was asked, so whatever can be read is the end of the connection, or its announcement.
-        if connection.closed or poll.poll(0):
+        if poll.poll(0):
             raise DisconnectionError
 
     return engine

@@ -143,7 +143,11 @@ class Commits:
 
     def _commit(self, connection: SQLiteConnection) -> None:
         started = time.perf_counter()
-        connection.commit()
+        try:
+            connection.commit()
+        except BaseException:
+            self._quick_in_a_row = 0  # a disk that fails may take its time over it, each time anew
+            raise
         is_quick = time.perf_counter() - started < QUICK_COMMIT
         rows = connection.rows_to_count()
         if not is_quick:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio import Future
 
 
-async def until_done(future: Future[Any]) -> None:
-    """Wait for a future's end, whatever it is. `Task.cancelling()` tells if somebody wanted to end the wait."""
+async def until_done(future: Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for a future's end, whatever it is. Gives the last cancellation that wanted to end the wait, to raise."""
+    cancelled = None
     while not future.done():
-        with suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
