@@ -20,7 +20,7 @@ use crate::variables::ReportMode;
 pub(crate) const END_OF_NUMBERS: u64 = 1 << 53;
 /// Levels of `CUSTOM_DATA`: the receiver takes 32, and three are around it.
 const DEEPEST: usize = 29;
-/// Characters of a text in the event.
+/// Characters of a text in the event, and of the scopes that are asked for.
 const LONGEST_TEXT: usize = 1024;
 
 pub(crate) fn receiver(text: Option<String>, wrong: &mut Mistakes) -> Option<ReceiverUrl> {
@@ -174,7 +174,9 @@ pub(crate) fn scope(environment: &Environment, text: Option<String>, wrong: &mut
         );
         return None;
     }
-    Some(scopes.join(" "))
+    let scopes = scopes.join(" ");
+    self::text("SCOPE", Some(&scopes), wrong);
+    Some(scopes)
 }
 
 pub(crate) fn signing_secrets(
@@ -326,7 +328,7 @@ pub(crate) fn receipt_file(path: Option<&str>, wrong: &mut Mistakes) {
     );
 }
 
-/// A text of the event, as long as the receiver takes it.
+/// A text as long as the receiver takes it.
 pub(crate) fn text(name: &'static str, text: Option<&str>, wrong: &mut Mistakes) {
     let length = text.unwrap_or_default().chars().count();
     if length > LONGEST_TEXT {

@@ -69,6 +69,7 @@ def nested(levels: int) -> str:
             "ARTIFACT_ID has 1025 characters": {"ARTIFACT_ID": "pkg:oci/".ljust(1025, "a")},
             "BITBUCKET_COMMIT is not a full commit hash": {"BITBUCKET_COMMIT": "A" * 40},
             f"BITBUCKET_BUILD_NUMBER is `{2**53}`": {"BITBUCKET_BUILD_NUMBER": str(2**53)},
+            "SCOPE has 1025 characters": {"SCOPE": "s" * 1025},
             "SCOPE names no scope": {"SCOPE": " , "},
             "SCOPE has characters that no scope may have": {"SCOPE_COUNT": "1", "SCOPE_0": 'a"b'},
             "SERVICE is a list": {"SERVICE_COUNT": "2", "SERVICE_0": "api", "SERVICE_1": "worker"},
