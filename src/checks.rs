@@ -123,19 +123,11 @@ pub(crate) fn custom_data(text: Option<&str>, wrong: &mut Mistakes) -> Option<Ma
 fn unsendable(value: &Value, level: usize) -> Option<(&'static str, &'static str)> {
     const NUL: (&str, &str) = ("has a NUL character", "leave it out: no database would take it");
     let mut children: Box<dyn Iterator<Item = &Value>> = match value {
-        // A double holds every whole number up to here, and not all of those beyond: the receiver would get another one.
-        Value::Number(number) => {
-            let is_beyond = |number: f64| number.fract() == 0.0 && number.abs() >= 2f64.powi(53);
-            return number.as_f64().is_some_and(is_beyond).then_some((
-                "has a whole number beyond 2^53, which many programs round",
-                "give it as a string, in double quotes",
-            ));
-        }
         Value::String(text) => return text.contains('\0').then_some(NUL),
         Value::Array(items) => Box::new(items.iter()),
         Value::Object(members) if members.keys().any(|name| name.contains('\0')) => return Some(NUL),
         Value::Object(members) => Box::new(members.values()),
-        Value::Null | Value::Bool(_) => return None,
+        Value::Null | Value::Bool(_) | Value::Number(_) => return None,
     };
     if level > DEEPEST {
         return Some(("is nested too deep", "nest at most 29 levels"));
@@ -316,6 +308,7 @@ pub(crate) fn receipt_file(path: Option<&str>, wrong: &mut Mistakes) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     // Not what a link leads to: the link is replaced.
     let what = match std::fs::symlink_metadata(path) {
+        _ if path.as_os_str().as_encoded_bytes().ends_with(b"/") => "is a directory".to_owned(),
         Ok(there) if there.is_dir() => "is a directory".to_owned(),
         Err(error) if error.kind() != io::ErrorKind::NotFound => format!("cannot be written ({})", error.kind()),
         Err(_) if folder.is_some_and(|folder| !folder.is_dir()) => "is in a directory that is not there".to_owned(),

@@ -178,7 +178,7 @@ fn read(answer: &Answer, id: &str) -> Result<Sent, TryError> {
         }));
     }
     // A body cut or garbled on the way: the next try gets the stored receipt.
-    let receipt = Receipt::read(&answer.body, id).map_err(|what| Setback::new(what, Again::Later, true))?;
+    let receipt = Receipt::read(&answer.body, id).map_err(|what| Setback::unreadable(answer, what))?;
     if answer.status == StatusCode::ACCEPTED || receipt.state == State::Running {
         let ask_again_in = retry_after(&answer.headers, SystemTime::now()).unwrap_or(POLL_DEFAULT);
         return Ok(Sent::Running {

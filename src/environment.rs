@@ -104,8 +104,9 @@ impl Environment {
     pub fn read<T: DeserializeOwned + Serialize + Default>(&self, may_be_lists: &[&str], mistakes: &mut Mistakes) -> T {
         if let Ok(Value::Object(fields)) = serde_json::to_value(T::default()) {
             for name in fields.keys().map(|field| field.to_ascii_uppercase()) {
-                let is_list =
-                    self.values.contains_key(&count_of(&name)) && self.values.contains_key(&item_of(&name, 0));
+                let is_list = !self.values.contains_key(&name)
+                    && self.values.contains_key(&count_of(&name))
+                    && self.values.contains_key(&item_of(&name, 0));
                 if is_list && !may_be_lists.contains(&name.as_str()) {
                     mistakes.add(&name, "is a list", "give one value");
                 }
@@ -130,6 +131,9 @@ impl Environment {
             return Vec::new();
         };
         let Some(count) = count.parse::<usize>().ok().filter(|count| *count <= LONGEST_LIST) else {
+            if !self.values.contains_key(&item_of(name, 0)) {
+                return Vec::new(); // another variable, of this name by chance
+            }
             let what = format!("is not a number of items up to {LONGEST_LIST}");
             let fix = format!("leave it to Pipelines, which sets it where {name} is a list");
             mistakes.add(count_of(name), what, fix);

@@ -7,9 +7,8 @@ use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::http::{NoAnswer, Request};
+use crate::http::{Answer, NoAnswer, Request};
 use crate::receiver::{AccessToken, Receiver, Setback, TryError};
-use crate::retry::Again;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -33,7 +32,7 @@ pub(crate) async fn exchange(receiver: &mut Receiver) -> Result<SecretString, Tr
         .with_secret_answer()
         .body(form(receiver).into_bytes());
     let answer = receiver.send(&request, None, None).await?;
-    let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| no_token(answer.is_json()))?;
+    let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| no_token(&answer))?;
     if !granted.token_type.eq_ignore_ascii_case("DPoP") {
         // A bearer token would be good in anybody's hands: not what this pipe is for.
         return Err(TryError::NoAnswer(NoAnswer {
@@ -68,10 +67,10 @@ fn form(receiver: &Receiver) -> String {
 }
 
 /// JSON that is no token answer can be a passing fault; anything else is no token endpoint.
-fn no_token(is_json: bool) -> TryError {
+fn no_token(answer: &Answer) -> TryError {
     let what = "the answer of the token endpoint is not a token".to_owned();
-    if is_json {
-        Setback::new(what, Again::Later, false).into()
+    if answer.is_json() {
+        Setback::unreadable(answer, what).into()
     } else {
         TryError::NoAnswer(NoAnswer {
             what,

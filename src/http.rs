@@ -249,7 +249,7 @@ impl Http {
             .timeout(options.timeout)
             .user_agent(concat!("fastapi-handoff/", env!("CARGO_PKG_VERSION")));
         match &options.route {
-            Route::Environment => require_proxies()?,
+            Route::Environment => {}
             Route::Direct => builder = builder.no_proxy(),
             Route::Proxy(proxy) => {
                 let proxy = Proxy::all(proxy).map_err(|_| "the proxy's address is not a URL".to_owned())?;
@@ -343,30 +343,6 @@ impl Http {
             may_have_arrived: !error.is_connect() && !error.is_builder(),
         }
     }
-}
-
-/// A proxy that cannot be read would be passed by in silence, and with it whatever it is there for.
-fn require_proxies() -> Result<(), String> {
-    for name in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"] {
-        // The value may hold a password, so it is not shown.
-        if std::env::var_os(name).is_some_and(|value| !value.to_str().is_some_and(is_proxy)) {
-            return Err(format!(
-                "{name} is not the address of an HTTP proxy: give one such as `http://proxy.acme.dev:3128`, or leave it out"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn is_proxy(text: &str) -> bool {
-    let url = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    let is_http = |url: reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    text.is_empty()
-        || (text.bytes().all(|byte| byte.is_ascii_graphic()) && reqwest::Url::parse(&url).is_ok_and(is_http))
 }
 
 /// Always less than the whole: a connection that never comes about must not look like an answer that does not.

@@ -67,6 +67,22 @@ impl Setback {
     }
 }
 
+impl Setback {
+    /// A success that cannot be read.
+    pub(crate) fn unreadable(answer: &Answer, what: String) -> Self {
+        let Some(coding) = answer.coding() else {
+            return Self::new(what, Again::Later, true);
+        };
+        Self {
+            advice: Some(
+                "Something in front of the app compresses answers though the pipe does not ask for it: switch that off for RECEIVER_URL"
+                    .to_owned(),
+            ),
+            ..Self::new(format!("the answer is compressed (`{coding}`)"), Again::Later, true)
+        }
+    }
+}
+
 impl From<Setback> for TryError {
     fn from(setback: Setback) -> Self {
         Self::Again(setback)
@@ -194,15 +210,6 @@ impl Receiver {
             self.learn_nonce(&answer);
         }
         self.compare_clocks(&answer);
-        if let Some(coding) = answer.coding() {
-            return Err(TryError::Again(Setback {
-                advice: Some(
-                    "Something in front of the app compresses answers though the pipe does not ask for it: switch that off for RECEIVER_URL"
-                        .to_owned(),
-                ),
-                ..Setback::new(format!("the answer is compressed (`{coding}`)"), Again::Later, true)
-            }));
-        }
         if answer.status.is_success() {
             return Ok(answer);
         }

@@ -207,6 +207,10 @@ impl Refusal {
                 ),
                 300..400 => "the URL redirects, which this pipe does not follow: set RECEIVER_URL to the final address"
                     .to_owned(),
+                500.. => format!(
+                    "the app, or something in front of it, answered {}: look at the app's log, and at the proxy there",
+                    self.status
+                ),
                 _ => format!(
                     "something in front of the app, not the receiver, answered {}: look at the proxy or firewall there",
                     self.status

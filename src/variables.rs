@@ -204,6 +204,9 @@ impl ReportSettings {
         checks::at_most("STATUS_KEY", raw.status_key.as_deref(), 40, wrong);
         checks::no_path("STATUS_KEY", raw.status_key.as_deref(), wrong);
         checks::at_most("STATUS_NAME", raw.status_name.as_deref(), 255, wrong);
+        // Where none is used, what is wrong with those that a repository has for other pipes is no mistake of this one.
+        let mut unused = Mistakes::default();
+        let is_used = !matches!(raw.report.as_deref(), Some("none" | "insights"));
         for (name, text) in [
             ("BITBUCKET_ACCESS_TOKEN", &raw.bitbucket_access_token),
             ("ATLASSIAN_ACCOUNT_EMAIL", &raw.atlassian_account_email),
@@ -211,7 +214,7 @@ impl ReportSettings {
             ("BITBUCKET_CLIENT_ID", &raw.bitbucket_client_id),
             ("BITBUCKET_CLIENT_SECRET", &raw.bitbucket_client_secret),
         ] {
-            checks::one_line(name, text.as_deref(), wrong);
+            checks::one_line(name, text.as_deref(), if is_used { wrong } else { &mut unused });
         }
         let mut secret = |text: Option<String>| text.map(|text| checks::secret(text, secrets));
         let api_token = (
@@ -223,9 +226,6 @@ impl ReportSettings {
             raw.bitbucket_client_id.take(),
             secret(raw.bitbucket_client_secret.take()),
         );
-        // Where none is used, half of a pair that a repository has for other pipes is no mistake of this one.
-        let mut unused = Mistakes::default();
-        let is_used = !matches!(raw.report.as_deref(), Some("none" | "insights"));
         let credentials = Credentials::choose(
             if is_used { wrong } else { &mut unused },
             api_token,

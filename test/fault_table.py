@@ -13,6 +13,7 @@ from faults import (
     afterwards,
     changed,
     clock_off_by,
+    compressed,
     cut_answer,
     cut_head,
     duplicated,
@@ -146,9 +147,7 @@ EXCHANGE = [
         for_ever=True,
     ),
     not_delivered("HTTP/2 only", TOKEN, http2, line="The pipe speaks HTTP/1.1", for_ever=True),
-    not_delivered(
-        "compressed", TOKEN, changed(headers={"content-encoding": "br"}), line="switch that off", for_ever=True
-    ),
+    not_delivered("compressed", TOKEN, compressed, line="switch that off", for_ever=True),
     done("connection gone after the answer", TOKEN, hang_up_after),
     done("receiver's clock behind", TOKEN, clock_off_by(-120), line="clock is 2 min 0 s ahead of the receiver's"),
     done(
@@ -194,7 +193,8 @@ DELIVERY = [
     done("a used token gets invalid", EVENT, reset_unforwarded, refusal(401, "token-invalid"), line="no longer good"),
     unknown("token-invalid for ever", retry_later(503), *[refusal(401, "token-invalid")] * 9, line="token-invalid",
             delivered=0, handled=0),
-    done("compressed", EVENT, changed(headers={"content-encoding": "gzip"}), line="is compressed (`gzip`)", delivered=2),
+    done("compressed in name only", EVENT, changed(headers={"content-encoding": "utf-8"})),
+    done("compressed", EVENT, compressed, line="is compressed (`gzip`)", delivered=2),
     done("another event's receipt", EVENT, OTHERS_RECEIPT, line="the receipt of another event", delivered=2),
     Row("interrupted", EVENT, [INTERRUPTED], 6, "The handler was interrupted: the process ended", "FAILED", 1, 1),
     refused("a refusal", EVENT, refusal(403, "scope-missing"), line="refused by the receiver: scope-missing"),

@@ -1,5 +1,6 @@
 """The faults that befall a request on a `FaultyLink`: before the server got it, after, or instead."""
 
+import gzip
 import json
 import time
 from collections.abc import Mapping
@@ -77,6 +78,13 @@ def huge_headers(hop: Hop) -> None:
     answer = hop.forward()
     hop.answer(replace(answer, headers={**answer.headers, "x-padding": "x" * 2_000_000}))
     hop.hang_up()
+
+
+def compressed(hop: Hop) -> None:
+    """A good answer, in a coding that nobody asked for."""
+    answer = hop.forward()
+    headers = {**answer.headers, "content-encoding": "gzip"}
+    hop.answer(replace(answer, headers=headers, body=gzip.compress(answer.body)))
 
 
 def http2(hop: Hop) -> None:

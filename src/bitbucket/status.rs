@@ -88,14 +88,24 @@ async fn put(
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&status).unwrap_or_default());
     let mut fetched_anew = false;
+    let mut earlier_may_arrive = false;
     loop {
         let authorized = credentials
             .authorize(request.clone(), http, &reporting.oauth_url, budget, &reporting.console)
             .await?;
         match send(http, &reporting.console, &authorized, budget, None).await {
             // An OAuth access token may die before the time that was said: one hour is documented, two are answered.
-            Err(error) if error.unauthorized && !fetched_anew && credentials.forget_fetched() => fetched_anew = true,
-            sent => return sent.map(|taken| taken.earlier_may_arrive),
+            Err(error) if error.unauthorized && !fetched_anew && credentials.forget_fetched() => {
+                fetched_anew = true;
+                earlier_may_arrive = error.may_have_arrived;
+            }
+            Ok(taken) => return Ok(taken.earlier_may_arrive || earlier_may_arrive),
+            Err(error) => {
+                return Err(ReportError {
+                    may_have_arrived: error.may_have_arrived || earlier_may_arrive,
+                    ..error
+                });
+            }
         }
     }
 }
