@@ -16,12 +16,13 @@ use crate::receiver_url::{self, ReceiverUrl};
 use crate::signature::SigningSecret;
 use crate::variables::ReportMode;
 
-/// Whole numbers from here on are not all doubles. A receiver refuses them where it reads a number.
-pub(crate) const END_OF_NUMBERS: u64 = 1 << 53;
 /// Levels of `CUSTOM_DATA`: the receiver takes 32, and three are around it.
 const DEEPEST: usize = 29;
 /// Characters of a text in the event, and of the scopes that are asked for.
-const LONGEST_TEXT: usize = 1024;
+pub(crate) const LONGEST_TEXT: usize = 1024;
+/// Who takes no longer text.
+pub(crate) const RECEIVER: &str = "the receiver";
+pub(crate) const BITBUCKET: &str = "Bitbucket";
 
 pub(crate) fn receiver(text: Option<String>, wrong: &mut Mistakes) -> Option<ReceiverUrl> {
     let fix = "set it to the URL where the app mounts the handoff router, for example `https://api.acme.dev/handoff`";
@@ -67,13 +68,14 @@ pub(crate) fn report(text: Option<&str>, wrong: &mut Mistakes) -> ReportMode {
     }
 }
 
-pub(crate) fn at_most(name: &'static str, text: Option<&str>, most: usize, wrong: &mut Mistakes) {
+/// `who` takes no longer text.
+pub(crate) fn at_most(name: &'static str, text: Option<&str>, most: usize, who: &str, wrong: &mut Mistakes) {
     let length = text.unwrap_or_default().chars().count();
     if length > most {
         wrong.add(
             name,
             format!("has {length} characters"),
-            format!("Bitbucket takes at most {most}; leave it out to get one that fits"),
+            format!("{who} takes at most {most}; shorten it, or leave it out"),
         );
     }
 }
@@ -89,17 +91,14 @@ pub(crate) fn custom_data(text: Option<&str>, wrong: &mut Mistakes) -> Option<Ma
     let Some(text) = text else {
         return Some(Map::new());
     };
-    match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => {
-            let object = Value::Object(map);
-            if let Some((what, fix)) = unsendable(&object, 1) {
-                wrong.add("CUSTOM_DATA", what, fix);
-            }
-            match object {
-                Value::Object(map) => Some(map),
-                _ => None,
-            }
-        }
+    let parsed = serde_json::from_str(text);
+    if let Ok(value) = &parsed
+        && let Some((what, fix)) = unsendable(value, 1)
+    {
+        wrong.add("CUSTOM_DATA", what, fix);
+    }
+    match parsed {
+        Ok(Value::Object(map)) => Some(map),
         Ok(_) => {
             wrong.add(
                 "CUSTOM_DATA",
@@ -167,7 +166,7 @@ pub(crate) fn scope(environment: &Environment, text: Option<String>, wrong: &mut
         return None;
     }
     let scopes = scopes.join(" ");
-    self::text("SCOPE", Some(&scopes), wrong);
+    at_most("SCOPE", Some(&scopes), LONGEST_TEXT, RECEIVER, wrong);
     Some(scopes)
 }
 
@@ -319,18 +318,6 @@ pub(crate) fn receipt_file(path: Option<&str>, wrong: &mut Mistakes) {
         what,
         "give a file's path below the clone directory, in a directory that is there",
     );
-}
-
-/// A text as long as the receiver takes it.
-pub(crate) fn text(name: &'static str, text: Option<&str>, wrong: &mut Mistakes) {
-    let length = text.unwrap_or_default().chars().count();
-    if length > LONGEST_TEXT {
-        wrong.add(
-            name,
-            format!("has {length} characters"),
-            format!("the receiver takes at most {LONGEST_TEXT}"),
-        );
-    }
 }
 
 /// No header can carry a line break: the request would go without the credential.

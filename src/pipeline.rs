@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::checks::END_OF_NUMBERS;
 use crate::environment::{Environment, Mistakes};
 
 #[derive(Default, Deserialize, Serialize)]
@@ -55,6 +54,8 @@ pub struct Pipeline {
     pub environment_uuid: Option<String>,
 }
 
+/// Whole numbers from here on are not all doubles, and the receiver refuses them.
+const END_OF_NUMBERS: u64 = 1 << 53;
 const OUTSIDE: &str = "Bitbucket Pipelines sets it; to run the pipe elsewhere, pass it yourself";
 
 impl Pipeline {

@@ -163,7 +163,7 @@ impl Settings {
             ("ENVIRONMENT", &environment_name),
             ("ARTIFACT_ID", &raw.artifact_id),
         ] {
-            checks::text(name, text.as_deref(), wrong);
+            checks::at_most(name, text.as_deref(), checks::LONGEST_TEXT, checks::RECEIVER, wrong);
         }
         let step_token = raw
             .bitbucket_step_oidc_token
@@ -201,9 +201,9 @@ impl Settings {
 impl ReportSettings {
     fn read(raw: &mut Raw, wrong: &mut Mistakes, secrets: &mut Vec<SecretString>) -> Self {
         let mode = checks::report(raw.report.as_deref(), wrong);
-        checks::at_most("STATUS_KEY", raw.status_key.as_deref(), 40, wrong);
+        checks::at_most("STATUS_KEY", raw.status_key.as_deref(), 40, checks::BITBUCKET, wrong);
         checks::no_path("STATUS_KEY", raw.status_key.as_deref(), wrong);
-        checks::at_most("STATUS_NAME", raw.status_name.as_deref(), 255, wrong);
+        checks::at_most("STATUS_NAME", raw.status_name.as_deref(), 255, checks::BITBUCKET, wrong);
         // Where none is used, what is wrong with those that a repository has for other pipes is no mistake of this one.
         let mut unused = Mistakes::default();
         let is_used = !matches!(raw.report.as_deref(), Some("none" | "insights"));

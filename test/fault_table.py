@@ -130,6 +130,9 @@ EXCHANGE = [
     not_delivered("resets for ever", TOKEN, reset_unforwarded, line="used up RETRY_BUDGET (1 s)", for_ever=True),
     done("silence", TOKEN, silence, line=TIMED_OUT),
     done("silence before the receiver", TOKEN, silence_unforwarded, line=TIMED_OUT),
+    not_delivered(
+        "silence beyond RETRY_BUDGET", TOKEN, silence_unforwarded, line=f"{TIMED_OUT}; that used up", for_ever=True
+    ),
     not_delivered("endless answer", TOKEN, endless, line=CUT),
     done("huge headers", TOKEN, huge_headers, line=f"try 1: exchange: {BROKE}"),
     done("duplicated", TOKEN, duplicated, line="proof-replayed"),
@@ -222,6 +225,9 @@ POLLING = [
     polled("another nonce each time", nonce_challenge(), line=UNKNOWN, for_ever=True, exit_code=5),
     Row("HTML 200 while the pipe polls", TOKEN, [*[changed(expires_in=0)] * 2, instead(200, HTML, "text/html")], 0,
         "asking for the receipt failed: the answer of the token endpoint is not a token", "SUCCESSFUL", 1, 1,
+        accepted_first=True),
+    Row("the step token expires while the pipe polls", TOKEN,
+        [*[changed(expires_in=0)] * 2, refusal(401, "step-token-expired")], 5, "step-token-expired", "FAILED", 1, 1,
         accepted_first=True),
     polled("the token expires", refusal(401, "token-expired"), line="no longer good"),
     polled("token-expired for ever", refusal(401, "token-expired"), line=UNKNOWN, for_ever=True, exit_code=5),

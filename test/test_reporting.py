@@ -22,6 +22,19 @@ def test_an_api_token_reports_with_basic(scene: Scene, build_dir: Path) -> None:
     assert {request.authorization_scheme for request in scene.to_bitbucket()} == {"Basic"}
 
 
+def test_of_several_credentials_the_api_token_is_used_first_and_then_the_access_token(
+    scene: Scene, build_dir: Path
+) -> None:
+    credentials = scene.standin.credentials
+    credentials.api_tokens["dev@acme.dev", API_TOKEN] = Principal("dev", frozenset({"read:repository:bitbucket"}))
+    oauth = {"BITBUCKET_CLIENT_ID": "consumer", "BITBUCKET_CLIENT_SECRET": CLIENT_SECRET}
+    api_token = {"ATLASSIAN_ACCOUNT_EMAIL": "dev@acme.dev", "ATLASSIAN_API_TOKEN": API_TOKEN}
+    first = scene.run(scene.variables(scene.step(), **oauth, **api_token), build_dir)
+    assert "a build status, with ATLASSIAN_API_TOKEN" in first.text
+    second = scene.run(scene.variables(scene.step(), **oauth), build_dir)
+    assert "a build status, with BITBUCKET_ACCESS_TOKEN" in second.text
+
+
 def test_an_oauth_consumer_buys_one_access_token_and_reports_with_it(scene: Scene, build_dir: Path) -> None:
     scene.standin.credentials.oauth_clients["consumer", CLIENT_SECRET] = Principal("consumer")
     step = scene.step()
