@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 
 import fastapi_handoff
 from fastapi_handoff import Handoff, Identity
-from fastapi_handoff.problems import CODES
-from fastapi_handoff.requests import text_path
+from fastapi_handoff.request.headers import text_path
+from fastapi_handoff.request.refusal import CODES
 from pipe import Pipe, event, event_id
 from provider import STEP_UUID
 from receiver_app import ORIGIN, URL, Receiver

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from fastapi_handoff import issuer as issuer_module
-from fastapi_handoff.issuer import Issuer, IssuerUnavailable, read_keys, require_transport
-from fastapi_handoff.problems import Refusal
+from fastapi_handoff.issuers import jwks as issuer_module
+from fastapi_handoff.issuers.jwks import Issuer, IssuerUnavailable, read_keys, require_transport
+from fastapi_handoff.request.refusal import Refusal
 from provider import IssuerServer, RsaKey
 
 NEW_KEY = RsaKey("key-2")

@@ -8,7 +8,7 @@ import pytest
 from joserfc import jws as joserfc_jws
 from joserfc.jwk import ECKey
 
-from fastapi_handoff.signing_keys import PUBLISHED_SECONDS, ROTATION_SECONDS, SigningKeys
+from fastapi_handoff.auth.signing_keys import PUBLISHED_SECONDS, ROTATION_SECONDS, SigningKeys
 from fastapi_handoff.store import Store, StoreUnavailable
 from pipe import Pipe, event, event_id
 from receiver_app import URL
@@ -65,7 +65,7 @@ async def test_flood_of_unknown_kids_costs_one_look_and_hides_no_new_key(store_u
         return reading()
 
     monkeypatch.setattr(store, "reading", counted)
-    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.01)
+    monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.01)
     key = other.current(1000)
     await store.write(lambda connection: other.publish(connection, key))
 
@@ -81,7 +81,7 @@ async def test_store_away_while_looking_for_a_key_is_not_an_unknown_key(store_ur
     store = Store(store_url)
     await store.open()
     keys = SigningKeys(store, monotonic=lambda: 0.0)
-    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.0)
+    monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
 
     def away():
         raise StoreUnavailable
@@ -97,7 +97,7 @@ async def test_all_who_wait_for_a_key_share_one_failure_of_the_store(store_url: 
     store = Store(store_url)
     await store.open()
     keys = SigningKeys(store, monotonic=lambda: next(clock) / 1000)
-    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.0)
+    monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
     looks = 0
 
     def away():

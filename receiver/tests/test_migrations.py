@@ -134,5 +134,5 @@ def test_wheel_brings_the_revisions(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     wheel = next(WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"]))
     names = set(zipfile.ZipFile(wheel).namelist())
-    migrations = "fastapi_handoff/migrations"
+    migrations = "fastapi_handoff/store/migrations"
     assert {f"{migrations}/env.py", f"{migrations}/versions/0001_first_tables.py", "fastapi_handoff/py.typed"} <= names

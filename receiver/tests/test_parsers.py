@@ -12,23 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_handoff import (
-    PolicyError,
-    access_token,
-    events,
-    glob,
-    jws,
-    policy_file,
-    proof,
-    requests,
-    signature,
-    step_token,
-    strict_json,
-    token_request,
-)
-from fastapi_handoff.issuer import IssuerUnavailable, read_keys
-from fastapi_handoff.problems import Refusal
-from fastapi_handoff.trace import Trace
+from fastapi_handoff import PolicyError
+from fastapi_handoff.auth import access_token
+from fastapi_handoff.auth import dpop as proof
+from fastapi_handoff.events import cdevents as events
+from fastapi_handoff.events import integrity as signature
+from fastapi_handoff.issuers import bitbucket as step_token
+from fastapi_handoff.issuers.jwks import IssuerUnavailable, read_keys
+from fastapi_handoff.jose import jws, strict_json
+from fastapi_handoff.policy import file as policy_file
+from fastapi_handoff.policy import patterns as glob
+from fastapi_handoff.request import headers as requests
+from fastapi_handoff.request.checks import Trace
+from fastapi_handoff.request.refusal import Refusal
+from fastapi_handoff.web import token_request
 from pipe import Key, event
 from provider import RsaKey, encode_part
 

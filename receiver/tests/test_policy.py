@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from fastapi_handoff import Policy, PolicyError, glob, policy_file
+from fastapi_handoff import Policy, PolicyError
+from fastapi_handoff.policy import file as policy_file
+from fastapi_handoff.policy import patterns as glob
 from provider import ENVIRONMENT_UUID, OTHER_UUID, REPOSITORY_UUID
 from receiver_app import POLICY
 
@@ -153,8 +155,8 @@ def test_glob_is_matched_whole(pattern: str, branch: str, expected: bool) -> Non
 
 
 def test_published_schema_is_current_and_takes_the_policy() -> None:
-    published = files("fastapi_handoff").joinpath("policy.schema.json").read_text()
-    assert published == policy_file.schema_text(), "run `python -m fastapi_handoff.policy_file > …/policy.schema.json`"
+    published = files("fastapi_handoff").joinpath("policy/policy.schema.json").read_text()
+    assert published == policy_file.schema_text(), "run `python -m fastapi_handoff.policy.file > …/policy.schema.json`"
     validator = Draft202012Validator(json.loads(published))
     validator.check_schema(json.loads(published))
     assert validator.is_valid(tomllib.loads(POLICY))

@@ -12,22 +12,22 @@ from urllib.parse import urlsplit
 from fastapi.routing import APIRoute
 from starlette.routing import NoMatchFound
 
-from fastapi_handoff import routes
-from fastapi_handoff.deliveries import Deliveries
-from fastapi_handoff.dependency import IdentityDependency
-from fastapi_handoff.desk import Desk
-from fastapi_handoff.exchange import Exchange
-from fastapi_handoff.gate import Gate
-from fastapi_handoff.handlers import Handlers
-from fastapi_handoff.health import Health
-from fastapi_handoff.issuer import Issuer, require_transport
-from fastapi_handoff.policy import Policy
-from fastapi_handoff.proof import normal_url
-from fastapi_handoff.reception import Reception
-from fastapi_handoff.requests import route_path
-from fastapi_handoff.signature import SigningSecrets
-from fastapi_handoff.signing_keys import SigningKeys
+from fastapi_handoff.auth.authenticate import Gate
+from fastapi_handoff.auth.dpop import normal_url
+from fastapi_handoff.auth.signing_keys import SigningKeys
+from fastapi_handoff.dispatch.dispatcher import Deliveries
+from fastapi_handoff.dispatch.registry import Handlers
+from fastapi_handoff.events.integrity import SigningSecrets
+from fastapi_handoff.issuers.jwks import Issuer, require_transport
+from fastapi_handoff.policy.model import Policy
+from fastapi_handoff.request.headers import route_path
 from fastapi_handoff.store import Store, StoreUnavailable
+from fastapi_handoff.web import routes
+from fastapi_handoff.web.dependency import IdentityDependency
+from fastapi_handoff.web.event_endpoint import Reception
+from fastapi_handoff.web.health import Health
+from fastapi_handoff.web.responses import Desk
+from fastapi_handoff.web.token_endpoint import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from fastapi_handoff.audit import Clock
-    from fastapi_handoff.handlers import HandlerFunction
+    from fastapi_handoff.dispatch.registry import HandlerFunction
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import step_tokens
 import token_forms
 from attack import Attack, stage
 
-from fastapi_handoff.problems import CODES
+from fastapi_handoff.request.refusal import CODES
 
 CORPUS = {
     f"{group.__name__}: {attack.name}": attack

@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from fastapi_handoff import ocsf
 from fastapi_handoff.audit.entry import AuditHead
+from fastapi_handoff.audit.export import ocsf
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import Filter, matching, newest
 from fastapi_handoff.audit.verify import Progress, ignore, verify

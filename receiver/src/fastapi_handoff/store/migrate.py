@@ -1,4 +1,4 @@
-"""Upgrades of the schema, by the revisions in `fastapi_handoff.migrations`."""
+"""Upgrades of the schema, by the revisions in `fastapi_handoff.store.migrations`."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def _other_version(found: str) -> str:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

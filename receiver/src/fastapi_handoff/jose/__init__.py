@@ -1,0 +1,1 @@
+"""One reading of JSON and JWS."""

@@ -1,0 +1,1 @@
+"""From attested claims to scopes."""

@@ -1,0 +1,1 @@
+"""What FastAPI sees."""
