@@ -30,11 +30,11 @@ async def test_signing_key_rotates_and_the_old_one_serves_until_its_last_token_i
 
     assert len((await second.client.get(f"{URL}/jwks.json")).json()["keys"]) == 2
     first.clock.now = second.clock.now = start + ROTATION_SECONDS - 1 + 300 + 60
-    await second.handoff.desk.store.purge(int(second.clock()))
+    await second.handoff.recorder.store.purge(int(second.clock()))
     first.pipe.clock = second.clock
     assert (await first.pipe.deliver(second.client, last_of_old, event(event_id()))).status_code == 200
     first.clock.now = second.clock.now = start + PUBLISHED_SECONDS + 1
-    await second.handoff.desk.store.purge(int(second.clock()))
+    await second.handoff.recorder.store.purge(int(second.clock()))
     assert len((await second.client.get(f"{URL}/jwks.json")).json()["keys"]) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from fastapi_handoff.store import Store, StoreUnavailable, proof_ids, public_keys, receipts, step_token_bindings
+from fastapi_handoff.store import Store, StoreUnavailable, proof_ids, public_keys, receipts, subject_token_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,7 +151,7 @@ async def test_purge_deletes_what_expired_and_nothing_else(store: Store) -> None
     async with store.transaction() as connection:
         await connection.execute(insert(proof_ids), [proof(1, 99), proof(2, 100), proof(3, 101)])
         await connection.execute(
-            insert(step_token_bindings),
+            insert(subject_token_bindings),
             [
                 {"issuer": "i", "signing_input_sha256": str(expires), "jkt": "k", "expires_at": expires}
                 for expires in (99, 100)
@@ -164,7 +164,7 @@ async def test_purge_deletes_what_expired_and_nothing_else(store: Store) -> None
     assert await store.purge(100) == 0
     async with store.reading() as connection:
         assert set(await connection.scalars(select(proof_ids.c.expires_at))) == {100, 101}
-        assert set(await connection.scalars(select(step_token_bindings.c.expires_at))) == {100}
+        assert set(await connection.scalars(select(subject_token_bindings.c.expires_at))) == {100}
         assert set(await connection.scalars(select(public_keys.c.not_after))) == {100}
 
 

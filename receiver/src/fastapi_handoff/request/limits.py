@@ -28,7 +28,6 @@ TOKEN_BYTES: Final = 8 * 1024
 PROOF_BYTES: Final = 4 * 1024
 SCOPE_CHARACTERS: Final = 1024
 """Of the `scope` that a token request asks for."""
-JSON_DEPTH: Final = 32
 DETAIL_CHARACTERS: Final = 1000
 """A receipt's `detail` is cut to this."""
 TRACE_CHECKS: Final = 200

@@ -1,19 +1,13 @@
-"""What a refusal is, and how it is told: RFC 9457 problems, and OAuth errors at the token endpoint."""
+"""What a refusal is: a code of the one table, a detail for the caller, and the check that failed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fastapi.responses import JSONResponse
-
-from fastapi_handoff.request.limits import TRACE_CHECKS
-
 if TYPE_CHECKING:
-    from fastapi_handoff.audit import AuditHead
+    from collections.abc import Mapping
 
-DOCUMENTATION: Final = "https://bitbucket.org/fastapi-handoff/fastapi-handoff/src/main/docs/troubleshooting.md"
 RETRY_AFTER: Final = 5
 """Seconds after which a 503 may be tried again, where nothing better is known."""
 
@@ -35,6 +29,7 @@ CODES: Final[Mapping[str, Code]] = {
     "step-token-signature-invalid": Code(401, "The step token's signature does not verify"),
     "step-token-expired": Code(401, "The step token has expired"),
     "step-token-not-yet-valid": Code(401, "The step token is not valid yet"),
+    "step-token-lifetime-exceeded": Code(401, "The step token lives longer than its issuer's tokens may"),
     "audience-mismatch": Code(401, "The step token is meant for another service"),
     "claims-missing": Code(401, "The step token lacks a claim"),
     "no-grant-matches": Code(403, "No grant of the policy matches this step"),
@@ -65,7 +60,7 @@ CODES: Final[Mapping[str, Code]] = {
 
 
 class Check(NamedTuple):
-    """One row of a trace: what was expected, what came."""
+    """One row of the trace of checks: what was expected, and what came."""
 
     check: str
     expected: str | None
@@ -74,13 +69,18 @@ class Check(NamedTuple):
     grant: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give the row as it is sent."""
+        """Return the row as the wire has it."""
         row: dict[str, Any] = {"check": self.check, "expected": self.expected, "got": self.got, "ok": self.ok}
         return row if self.grant is None else {**row, "grant": self.grant}
 
 
 class Refusal(Exception):  # noqa: N818 - the protocol's word
-    """A request that is not accepted, and why. `detail` reaches the client: it must hold no token and no secret."""
+    """A request that is not accepted, and why.
+
+    `detail` reaches the client, so it must hold no token and no secret. `check` is the row that failed; it goes into
+    the audit record, and to a client that is authenticated. `error` overrides the code's OAuth error at the token
+    endpoint, `retry_after` (seconds) the usual wait of a 503.
+    """
 
     def __init__(
         self, code: str, detail: str, *, check: Check | None = None, error: str | None = None, retry_after: int = 0
@@ -105,52 +105,3 @@ def _challenge(code: str) -> str:
     if code in {"token-invalid", "token-expired", "key-mismatch"}:
         return f'{challenge}, error="invalid_token"'
     return challenge
-
-
-class Problem(JSONResponse):
-    """A refusal as `application/problem+json` (RFC 9457)."""
-
-    media_type = "application/problem+json"
-
-
-def problem(refusal: Refusal, trace: Sequence[Check], trace_id: str, audit: AuditHead | None) -> JSONResponse:
-    """Render a refusal for every place but the token endpoint.
-
-    `audit` is the record of the refusal; give it for an authenticated request only.
-    """
-    members: dict[str, Any] = {
-        "type": f"{DOCUMENTATION}#{refusal.code}",
-        "title": CODES[refusal.code].title,
-        "status": refusal.status,
-        "detail": refusal.detail,
-        **_common(refusal, trace, trace_id, audit),
-    }
-    return Problem(members, refusal.status, refusal.headers)
-
-
-def oauth_error(refusal: Refusal, trace: Sequence[Check], trace_id: str, audit: AuditHead | None) -> JSONResponse:
-    """Render a refusal of the token endpoint (RFC 6749, section 5.2, with three members more)."""
-    members: dict[str, Any] = {
-        "error": refusal.error,
-        "error_description": refusal.detail,
-        **_common(refusal, trace, trace_id, audit),
-    }
-    status, headers = refusal.status, {"Cache-Control": "no-store", **refusal.headers}
-    if refusal.code.startswith("proof-"):
-        # RFC 9449, section 5: at the token endpoint an invalid proof is a 400 like every other error of the request.
-        status = 400
-        del headers["WWW-Authenticate"]
-    return JSONResponse(members, status, headers)
-
-
-def _common(refusal: Refusal, trace: Sequence[Check], trace_id: str, audit: AuditHead | None) -> dict[str, Any]:
-    members: dict[str, Any] = {
-        "code": refusal.code,
-        "trace": [check.as_json() for check in trace[:TRACE_CHECKS]],
-        "trace_id": trace_id,
-    }
-    return members if audit is None else {**members, "audit": {"seq": audit.seq, "hash": audit.hash}}
-
-
-Render = Callable[[Refusal, Sequence[Check], str, "AuditHead | None"], JSONResponse]
-"""`problem` or `oauth_error`: refusal, the trace the client may see, trace id, the record the client may see."""

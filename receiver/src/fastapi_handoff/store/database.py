@@ -12,7 +12,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from fastapi_handoff.store import engine, migrate, sqlite
 from fastapi_handoff.store.errors import StoreUnavailable, translated
-from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bindings
+from fastapi_handoff.store.tables import proof_ids, public_keys, subject_token_bindings
 from fastapi_handoff.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -103,7 +103,12 @@ class Store:
             async with _in_time(), self._turn, self._writing.begin() as connection:
                 yield connection
 
-    async def write(self, work: Callable[[Connection], Result]) -> Result:
+    async def read(self, job: Callable[[Connection], Result]) -> Result:
+        """Do `job` on a connection that only reads, and return what it returns."""
+        async with self.reading() as connection:
+            return await connection.run_sync(job)
+
+    async def write(self, work: Callable[[Connection], Result], *, urgent: bool = False) -> Result:  # noqa: ARG002
         """Do `work` in a transaction of the one writer, and give what it returns once it is committed.
 
         Whatever `work` raises undoes what it wrote, and comes out. Several callers' works may share a transaction, one
@@ -135,7 +140,7 @@ class Store:
                 if not taken:
                     return 0
             rows = 0
-            for column in (step_token_bindings.c.expires_at, proof_ids.c.expires_at, public_keys.c.not_after):
+            for column in (subject_token_bindings.c.expires_at, proof_ids.c.expires_at, public_keys.c.not_after):
                 rows += (await connection.execute(delete(column.table).where(column < now))).rowcount
             return rows
 

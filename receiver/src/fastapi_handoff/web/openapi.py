@@ -5,14 +5,16 @@ The routes read their requests themselves, sizes first, so FastAPI cannot find t
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi_handoff.events.cdevents import CloudEvent
-from fastapi_handoff.events.integrity import EVENT_ID
+from fastapi_handoff.events import EVENT_ID, PIPE_EVENTS
+from fastapi_handoff.issuers import KINDS
+from fastapi_handoff.request import CODES
 from fastapi_handoff.request.limits import EVENT_BODY_BYTES
-from fastapi_handoff.request.refusal import CODES
-from fastapi_handoff.web.event_endpoint import CLOUDEVENT
 from fastapi_handoff.web.token_request import ACCESS_TOKEN, FORM, GRANT_TYPE, ID_TOKEN
+
+if TYPE_CHECKING:
+    from fastapi_handoff.issuers import Claim
 
 _TEXT: Final = {"type": "string"}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
@@ -26,6 +28,7 @@ _TOKEN_CODES: Final = (
     "step-token-signature-invalid",
     "step-token-expired",
     "step-token-not-yet-valid",
+    "step-token-lifetime-exceeded",
     "audience-mismatch",
     "claims-missing",
     "no-grant-matches",
@@ -56,6 +59,15 @@ def _object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
+def _identity(claims: tuple[Claim, ...]) -> dict[str, Any]:
+    shown = {
+        claim.name: {"description": claim.description, **(_TEXT if claim.required else _TEXT_OR_NULL)}
+        for claim in claims
+        if claim.shown
+    }
+    return _object({**shown, "grant": _TEXT, "policy": _TEXT})
+
+
 _AUDIT: Final = _object({"seq": {"type": "integer"}, "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
 _CHECK: Final = _object(
     {"check": _TEXT, "expected": _TEXT_OR_NULL, "got": _TEXT_OR_NULL, "ok": {"type": "boolean"}, "grant": _TEXT},
@@ -67,19 +79,7 @@ _RECEIPT: Final = _object(
         "state": {"type": "string", "enum": ["running", "succeeded", "failed", "interrupted"]},
         "detail": _TEXT_OR_NULL,
         "result": {"description": "What the handler returned: any JSON."},
-        "identity": _object(
-            {
-                "workspace": _TEXT,
-                "workspace_uuid": _TEXT,
-                "repository_uuid": _TEXT,
-                "pipeline_uuid": _TEXT,
-                "step_uuid": _TEXT,
-                "branch": _TEXT_OR_NULL,
-                "environment_uuid": _TEXT_OR_NULL,
-                "grant": _TEXT,
-                "policy": _TEXT,
-            }
-        ),
+        "identity": {"oneOf": [_identity(kind.claims) for kind in KINDS.values()]},
         "asserted": _object(
             {
                 "type": _TEXT,
@@ -128,7 +128,7 @@ def inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 
 def _event_schema() -> dict[str, Any]:
-    schema = CloudEvent.model_json_schema()
+    schema = PIPE_EVENTS.json_schema()
     inline: dict[str, Any] = inlined(schema, schema["$defs"])
     return inline
 
@@ -222,7 +222,7 @@ EVENTS: Final[dict[str, Any]] = {
         "requestBody": {
             "required": True,
             "description": f"At most {EVENT_BODY_BYTES} bytes.",
-            "content": {CLOUDEVENT: {"schema": _event_schema()}},
+            "content": {PIPE_EVENTS.media_type: {"schema": _event_schema()}},
         },
     },
 }
