@@ -18,7 +18,7 @@ SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh test/local_runner/
 test: $(TOOLS)
 	cargo test --locked
 	$(BIN)/python -m pytest receiver
-	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test
+	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test/e2e
 
 demo: $(TOOLS)
 	cargo build --release --locked
@@ -31,7 +31,7 @@ bench: $(TOOLS)
 # A thousand pipes against replicas on PostgreSQL, under faults; some minutes.
 campaign: $(TOOLS)
 	$(BUILD_STATIC)
-	PYTHONPATH=test:receiver/tests $(BIN)/python bench/campaign.py --pipe $(PIPE_STATIC)
+	PYTHONPATH=test:receiver/tests $(BIN)/python test/campaigns/replicas.py --pipe $(PIPE_STATIC)
 
 lint: $(TOOLS)
 	cargo fmt --check

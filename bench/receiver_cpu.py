@@ -29,9 +29,9 @@ sys.path[:0] = [str(ROOT / "receiver" / "tests"), str(ROOT / "test")]
 
 from pipe import Pipe, event, event_id  # noqa: E402
 from provider import IssuerServer, RsaKey, step_claims  # noqa: E402
-
-from bitbucket_standin.loopback_server import listening_sockets  # noqa: E402
 from receiver_app import POLICY  # noqa: E402
+
+from support.bitbucket_standin import listening_sockets  # noqa: E402
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BUDGET_MILLISECONDS = 1.0

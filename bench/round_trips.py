@@ -16,10 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pipe_under_test import BinaryPipe
-from scene import Scene
 from slow_link import FAR_ADDRESS, namespaces
 from stage import BENCH, PIPE, child, seconds, ways
+from support.scenes import BinaryPipe, Scene
 
 ROUND_TRIP = 0.2
 BUDGET = 5

@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipe_under_test import BinaryPipe
-from scene import Scene
 from stage import BENCH, PIPE, child, peak_memory, seconds, ways
+from support.scenes import BinaryPipe, Scene
 
 TOOLKIT_BUDGET = 50
 MEMORY_BUDGET_MIB = 8
