@@ -1,7 +1,6 @@
 """The stages of the end-to-end tests: one for each way to run the pipe and each kind of receiver, kept for the whole session."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from support.scenes import (
     Pipe,
     Scene,
     SceneMaker,
+    built_image,
     judged,
     judged_faulty,
     require_docker,
@@ -25,8 +25,7 @@ from support.scenes import (
 
 def _container() -> Pipe:
     require_docker()
-    built = subprocess.run([ROOT / "test/container/image.sh"], check=True, stdout=subprocess.PIPE, text=True)
-    return ContainerPipe(built.stdout.strip())
+    return ContainerPipe(built_image(ROOT / "test/container/image.sh"))
 
 
 def _binary() -> BinaryPipe:

@@ -13,7 +13,16 @@ import pytest
 
 from support.bitbucket_standin import braced_uuid
 from support.links import Authority
-from support.scenes import ROOT, SIGNING_SECRET, ContainerPipe, FaultyScene, SceneMaker, judged_faulty, require_docker
+from support.scenes import (
+    ROOT,
+    SIGNING_SECRET,
+    ContainerPipe,
+    FaultyScene,
+    SceneMaker,
+    built_image,
+    judged_faulty,
+    require_docker,
+)
 
 HERE = ROOT / "test/local_runner"
 VENV = ROOT / "build/local-runner"
@@ -63,7 +72,7 @@ def runner_image() -> Iterator[str]:
         pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
         subprocess.run([*pip, "-r", str(locked)], check=True)
         installed.write_bytes(locked.read_bytes())
-    image = subprocess.run([HERE / "image.sh"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    image = built_image(HERE / "image.sh")
     subprocess.run(["docker", "tag", image, PAUSE_IMAGE], check=True)
     yield image
     subprocess.run(["docker", "rmi", PAUSE_IMAGE], check=True, capture_output=True)

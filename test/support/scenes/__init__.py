@@ -4,7 +4,7 @@
 the container. A scene says what each side saw; what is right is the test's to say.
 """
 
-from .docker import require_docker
+from .docker import built_image, require_docker
 from .faulty_scene import EVENT, FIRST_STATUS, INSIGHTS, LAST_STATUS, OAUTH, POLL, TOKEN, FaultyScene, Point
 from .judged import judged, judged_faulty
 from .pipe_under_test import ROOT, BinaryPipe, ContainerPipe, Pipe, PipeRun
@@ -34,6 +34,7 @@ __all__ = [
     "SceneMaker",
     "ScenePool",
     "Tapped",
+    "built_image",
     "judged",
     "judged_faulty",
     "require_docker",

@@ -1,10 +1,14 @@
-"""Whether Docker can be used here, and what a test does where it cannot."""
+"""Whether Docker can be used here, what a test does where it cannot, and images that are built once."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+
+from .pipe_under_test import ROOT
 
 
 def require_docker(*programs: str) -> None:
@@ -19,3 +23,15 @@ def require_docker(*programs: str) -> None:
         pytest.fail(f"REQUIRE_DOCKER is 1, but {' and '.join(missing)}")
     if missing:
         pytest.skip(" and ".join(missing))
+
+
+def built_image(script: Path) -> str:
+    """Return the name of the image that the script builds, unless it is there already.
+
+    One script at a time: of two test processes that want the same image, the second finds it built.
+    """
+    lock = ROOT / "build" / "images.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
