@@ -6,7 +6,8 @@ from pathlib import Path
 from campaigns.random_faults import campaign, figures
 from support.scenes import BinaryPipe
 
-RUNS = 40
+RUNS = 16
+"""A look; `make campaign` makes hundreds."""
 
 
 def test_exit_code_and_commit_tell_the_truth_whatever_happens_on_the_way(

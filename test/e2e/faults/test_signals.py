@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 import threading
 from collections.abc import Callable
 from itertools import chain, repeat
@@ -52,11 +53,23 @@ def by_docker(*command: str) -> Stopper:
     """`docker stop` or `docker kill`, on the container that has this build directory."""
 
     def stop(_process: subprocess.Popen[str], build_dir: Path) -> None:
-        listed = ["docker", "ps", "--quiet", "--filter", f"volume={build_dir}"]
-        container = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.strip()
-        subprocess.run(["docker", *command, container], check=True, capture_output=True)
+        subprocess.run(["docker", *command, running_container(build_dir)], check=True, capture_output=True)
 
     return stop
+
+
+def running_container(build_dir: Path) -> str:
+    """Return the id of the container that has this build directory.
+
+    Its process may have sent a request before the engine lists it as running.
+    """
+    listed = ["docker", "ps", "--quiet", "--filter", f"volume={build_dir}"]
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        if container := subprocess.run(listed, check=True, capture_output=True, text=True).stdout.strip():
+            return container
+        time.sleep(0.05)
+    raise AssertionError("the engine lists no such container")
 
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

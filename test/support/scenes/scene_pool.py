@@ -53,5 +53,4 @@ class ScenePool:
         with self._stack:
             if error is None:
                 for scene in self._scenes:
-                    verified = scene.audit_verify()
-                    assert verified.returncode == 0, verified.stdout + verified.stderr
+                    scene.verify_chain()
