@@ -12,8 +12,8 @@ import pytest
 
 from fastapi_handoff.issuers import Bitbucket, BitbucketSettings
 from fastapi_handoff.issuers import jwks as issuer_module
-from fastapi_handoff.issuers.jwks import IssuerKeys, IssuerUnavailable, read_keys, require_transport
-from fastapi_handoff.request.refusal import Refusal
+from fastapi_handoff.issuers.jwks import IssuerKeys, IssuerUnavailable, read_keys
+from fastapi_handoff.request import Refusal, require_transport
 from provider import WORKSPACE_UUID, IssuerServer, RsaKey
 
 NEW_KEY = RsaKey("key-2")

@@ -20,7 +20,7 @@ from fastapi_handoff.issuers import Bitbucket, BitbucketSettings, subject_token
 from fastapi_handoff.issuers.jwks import IssuerUnavailable, read_keys
 from fastapi_handoff.policy import file as policy_file
 from fastapi_handoff.policy import patterns as glob
-from fastapi_handoff.request import Checks, Refusal
+from fastapi_handoff.request import Checks, Refusal, normal_url
 from fastapi_handoff.request import headers as requests
 from fastapi_handoff.web import token_request
 from pipe import Key, event
@@ -177,8 +177,8 @@ def test_access_token_is_verified_or_refused(header: object, claims: object) -> 
 @MANY
 @given(st.text(max_size=80))
 def test_normal_url_is_normal(url: str) -> None:
-    normal = dpop.normal_url(url)
-    assert normal is None or dpop.normal_url(normal) == normal
+    normal = normal_url(url)
+    assert normal is None or normal_url(normal) == normal
 
 
 @FEW

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi_handoff import web
-from fastapi_handoff.auth import DPoPAuthenticator, SigningKeys, normal_url
+from fastapi_handoff.auth import DPoPAuthenticator, SigningKeys
 from fastapi_handoff.dispatch import Dispatcher, Handlers
 from fastapi_handoff.events import SigningSecrets
 from fastapi_handoff.issuers import KINDS
-from fastapi_handoff.issuers.jwks import IssuerKeys, require_transport
+from fastapi_handoff.issuers.jwks import IssuerKeys
 from fastapi_handoff.policy import Policy
+from fastapi_handoff.request import normal_url, require_transport
 from fastapi_handoff.store import Store, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from fastapi_handoff.audit import Clock
-    from fastapi_handoff.dispatch.registry import HandlerFunction
+    from fastapi_handoff.dispatch import HandlerFunction
 
 logger = logging.getLogger(__name__)
 

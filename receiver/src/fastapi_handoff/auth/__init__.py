@@ -7,7 +7,7 @@ may do (`policy`).
 
 from fastapi_handoff.auth.access_token import mint
 from fastapi_handoff.auth.base import Authenticator, Caller, ReplayGuard, require_scopes
-from fastapi_handoff.auth.dpop import Proof, normal_url
+from fastapi_handoff.auth.dpop import Proof
 from fastapi_handoff.auth.dpop import verify as verify_proof
 from fastapi_handoff.auth.dpop_authenticator import DPoPAuthenticator
 from fastapi_handoff.auth.replay import bind
@@ -22,7 +22,6 @@ __all__ = [
     "SigningKeys",
     "bind",
     "mint",
-    "normal_url",
     "require_scopes",
     "verify_proof",
 ]

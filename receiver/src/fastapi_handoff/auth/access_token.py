@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.jose import Jws, MalformedJws, encode, is_time, sign, verifies
 from fastapi_handoff.jose import parse as parse_jws
-from fastapi_handoff.request.limits import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES
+from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi_handoff.auth.replay import ProofId
 from fastapi_handoff.jose import MalformedJws, encode, import_p256, is_time, thumbprint, verifies
 from fastapi_handoff.jose import parse as parse_jws
-from fastapi_handoff.request.limits import LEEWAY, PROOF_BYTES, REPLAY_MEMORY
+from fastapi_handoff.request import LEEWAY, PROOF_BYTES, REPLAY_MEMORY, normal_url
 
 if TYPE_CHECKING:
     from fastapi_handoff.jose import ECKey
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 _JTI: Final = re.compile(r"[A-Za-z0-9_-]{22,128}", re.ASCII)
 """At least 128 random bits: 22 characters of base64url, 32 of hex."""
-_URL: Final = re.compile(
-    r"(https?)://([^/?#@\\\s:]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?(/[^?#\s]*)?", re.ASCII | re.IGNORECASE
-)
-_DEFAULT_PORT: Final = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +28,6 @@ class Proof:
     id: ProofId
     content_digest: str | None
     """The `Content-Digest` that the proof covers, if it covers one."""
-
-
-def normal_url(url: str) -> str | None:
-    """Scheme and host in lower case, the default port left out, nothing else changed; `None` for no absolute URL.
-
-    Paths keep their dots, their case and their percent signs: two spellings of a path may be two resources.
-    """
-    match = _URL.fullmatch(url)
-    if match is None:
-        return None
-    scheme, host, port, path = match.groups()
-    scheme = scheme.lower()
-    authority = host.lower() if port in {None, _DEFAULT_PORT[scheme]} else f"{host.lower()}:{port}"
-    return f"{scheme}://{authority}{path or '/'}"
 
 
 def verify(

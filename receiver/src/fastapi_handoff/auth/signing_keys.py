@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import insert, select
 
 from fastapi_handoff.jose import generate_p256, import_p256, parse_json_object, thumbprint
-from fastapi_handoff.request.limits import ACCESS_TOKEN_LIFETIME, LEEWAY
+from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY
 from fastapi_handoff.store import StoreUnavailable, change_one, public_keys
 
 if TYPE_CHECKING:

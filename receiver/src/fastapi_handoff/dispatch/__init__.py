@@ -7,6 +7,6 @@ here: whether an event may be delivered (`web` asks `auth`, `events` and `policy
 from fastapi_handoff.dispatch.delivery import Delivery
 from fastapi_handoff.dispatch.dispatcher import Dispatcher
 from fastapi_handoff.dispatch.receipts import Receipt
-from fastapi_handoff.dispatch.registry import Handlers, Rejected
+from fastapi_handoff.dispatch.registry import HandlerFunction, Handlers, Rejected
 
-__all__ = ["Delivery", "Dispatcher", "Handlers", "Receipt", "Rejected"]
+__all__ = ["Delivery", "Dispatcher", "HandlerFunction", "Handlers", "Receipt", "Rejected"]

@@ -9,7 +9,7 @@ from hashlib import sha256
 from hmac import compare_digest, digest
 from typing import TYPE_CHECKING, Final
 
-from fastapi_handoff.request.limits import LEEWAY
+from fastapi_handoff.request import LEEWAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

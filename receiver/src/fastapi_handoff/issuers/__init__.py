@@ -2,10 +2,13 @@
 
 Here belong the kinds' tables of claims and rules, the verification of subject tokens, and the fetching of keys. Not
 here: what a caller may do with what is attested (`policy`), and the receiver's own tokens (`auth`).
+
+`issuers.jwks` is a second door: it brings an HTTP client, which the command line has no use for.
 """
 
 from typing import Final
 
+from fastapi_handoff.issuers import subject_token
 from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings
 from fastapi_handoff.issuers.bitbucket import Bitbucket, BitbucketSettings, BitbucketStep
 from fastapi_handoff.issuers.subject_token import Attested
@@ -22,4 +25,5 @@ __all__ = [
     "Claim",
     "Issuer",
     "IssuerSettings",
+    "subject_token",
 ]

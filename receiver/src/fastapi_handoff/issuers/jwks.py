@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -35,24 +33,6 @@ MAX_AGE_SECONDS: Final = 3600.0
 
 class IssuerUnavailable(Exception):  # noqa: N818 - a state of the world that passes
     """The keys could not be fetched; the text says why."""
-
-
-def require_transport(url: str, what: str) -> None:
-    """Refuse plain `http` but to this machine and its containers' host; `ValueError` says so."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_local(host)):
-        return
-    raise ValueError(f"{what} must be `https` (plain `http` for loopback only), not: `{url}`")
-
-
-def _is_local(host: str) -> bool:
-    if host in {"localhost", "host.docker.internal"}:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

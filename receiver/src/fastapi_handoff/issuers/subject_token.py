@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi_handoff.jose import Jws, MalformedJws, is_time, verifies
 from fastapi_handoff.jose import parse as parse_jws
-from fastapi_handoff.request import Refusal
-from fastapi_handoff.request.limits import LEEWAY, REPLAY_MEMORY, TOKEN_BYTES
+from fastapi_handoff.request import LEEWAY, REPLAY_MEMORY, TOKEN_BYTES, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,15 +8,43 @@ becomes the request's audit records. Nothing here knows what a token, an event o
 from fastapi_handoff.request.checks import Checks, shown
 from fastapi_handoff.request.context import RequestContext
 from fastapi_handoff.request.headers import RequestHeaders, text_path, trace_id
-from fastapi_handoff.request.refusal import CODES, Check, Refusal
+from fastapi_handoff.request.limits import (
+    ACCESS_TOKEN_LIFETIME,
+    DETAIL_CHARACTERS,
+    EVENT_BODY_BYTES,
+    HEADER_BYTES,
+    LEEWAY,
+    PROOF_BYTES,
+    REPLAY_MEMORY,
+    SCOPE_CHARACTERS,
+    TOKEN_BODY_BYTES,
+    TOKEN_BYTES,
+    TRACE_CHECKS,
+)
+from fastapi_handoff.request.refusal import CODES, RETRY_AFTER, Check, Refusal
+from fastapi_handoff.request.url import normal_url, require_transport
 
 __all__ = [
+    "ACCESS_TOKEN_LIFETIME",
     "CODES",
+    "DETAIL_CHARACTERS",
+    "EVENT_BODY_BYTES",
+    "HEADER_BYTES",
+    "LEEWAY",
+    "PROOF_BYTES",
+    "REPLAY_MEMORY",
+    "RETRY_AFTER",
+    "SCOPE_CHARACTERS",
+    "TOKEN_BODY_BYTES",
+    "TOKEN_BYTES",
+    "TRACE_CHECKS",
     "Check",
     "Checks",
     "Refusal",
     "RequestContext",
     "RequestHeaders",
+    "normal_url",
+    "require_transport",
     "shown",
     "text_path",
     "trace_id",

@@ -11,9 +11,9 @@ from starlette.requests import HTTPConnection
 from starlette.status import WS_1008_POLICY_VIOLATION
 
 from fastapi_handoff.audit import append
-from fastapi_handoff.auth import Authenticator, normal_url, require_scopes
+from fastapi_handoff.auth import Authenticator, require_scopes
 from fastapi_handoff.identity import Identity
-from fastapi_handoff.request import Refusal, RequestContext, RequestHeaders, text_path, trace_id
+from fastapi_handoff.request import Refusal, RequestContext, RequestHeaders, normal_url, text_path, trace_id
 from fastapi_handoff.store import StoreUnavailable
 from fastapi_handoff.web.recorder import Recorder
 from fastapi_handoff.web.responses import problem

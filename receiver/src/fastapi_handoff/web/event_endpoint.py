@@ -16,8 +16,7 @@ from fastapi_handoff.events import (
     require_signature,
     require_webhook_headers,
 )
-from fastapi_handoff.request import RequestHeaders
-from fastapi_handoff.request.limits import EVENT_BODY_BYTES
+from fastapi_handoff.request import EVENT_BODY_BYTES, RequestHeaders
 from fastapi_handoff.web.body import read_body
 from fastapi_handoff.web.recorded_route import context_of
 

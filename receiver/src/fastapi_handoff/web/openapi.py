@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi_handoff.events import EVENT_ID, PIPE_EVENTS
 from fastapi_handoff.issuers import KINDS
-from fastapi_handoff.request import CODES
-from fastapi_handoff.request.limits import EVENT_BODY_BYTES
+from fastapi_handoff.request import CODES, EVENT_BODY_BYTES
 from fastapi_handoff.web.token_request import ACCESS_TOKEN, FORM, GRANT_TYPE, ID_TOKEN
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import JSONResponse
 
-from fastapi_handoff.request import CODES, Check, Refusal
-from fastapi_handoff.request.limits import TRACE_CHECKS
+from fastapi_handoff.request import CODES, TRACE_CHECKS, Check, Refusal
 
 if TYPE_CHECKING:
     from fastapi_handoff.audit import AuditHead

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from fastapi_handoff.request.refusal import RETRY_AFTER
+from fastapi_handoff.request import RETRY_AFTER
 from fastapi_handoff.web import openapi
 from fastapi_handoff.web.dependency import DPoP
 from fastapi_handoff.web.recorded_route import Recorded, RecordedRoute

@@ -11,8 +11,7 @@ from fastapi_handoff.audit import append
 from fastapi_handoff.auth import bind, mint, verify_proof
 from fastapi_handoff.identity import attested_actor
 from fastapi_handoff.issuers import subject_token
-from fastapi_handoff.request import Refusal, RequestHeaders
-from fastapi_handoff.request.limits import TOKEN_BODY_BYTES
+from fastapi_handoff.request import TOKEN_BODY_BYTES, Refusal, RequestHeaders
 from fastapi_handoff.web import token_request
 from fastapi_handoff.web.body import read_body
 from fastapi_handoff.web.recorded_route import context_of

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
-from fastapi_handoff.request import Refusal
-from fastapi_handoff.request.limits import SCOPE_CHARACTERS
+from fastapi_handoff.request import SCOPE_CHARACTERS, Refusal
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
