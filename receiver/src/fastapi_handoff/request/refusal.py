@@ -92,11 +92,18 @@ class Refusal(Exception):  # noqa: N818 - the protocol's word
 
     `detail` reaches the client, so it must hold no token and no secret. `check` is the row that failed; it goes into
     the audit record, and to a client that is authenticated. `error` overrides the code's OAuth error at the token
-    endpoint, `retry_after` (seconds) the usual wait of a 503.
+    endpoint, `retry_after` (seconds) the usual wait of a 503; `close` ends the connection after the answer.
     """
 
     def __init__(
-        self, code: str, detail: str, *, check: Check | None = None, error: str | None = None, retry_after: int = 0
+        self,
+        code: str,
+        detail: str,
+        *,
+        check: Check | None = None,
+        error: str | None = None,
+        retry_after: int = 0,
+        close: bool = False,
     ) -> None:
         super().__init__(code, detail)
         self.code = code
@@ -105,6 +112,8 @@ class Refusal(Exception):  # noqa: N818 - the protocol's word
         self.error = error or CODES[code].error
         self.status = CODES[code].status
         self.headers: dict[str, str] = {}
+        if close:
+            self.headers["Connection"] = "close"
         if self.status == 503:
             self.headers["Retry-After"] = str(retry_after or RETRY_AFTER)
         if self.status == 401:
