@@ -11,6 +11,7 @@ import json
 import operator
 import re
 import tomllib
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
@@ -38,6 +39,12 @@ SCHEMA_ID: Final = (
     "/receiver/src/fastapi_handoff/policy/policy.schema.json"
 )
 
+FILE_BYTES: Final = 1_000_000
+"""A policy of thousands of grants is smaller; what is larger would only keep a reviewer's machine busy."""
+_LINE_CHARACTERS: Final = 4096
+_KEY_DOTS: Final = 200
+"""`tomllib` takes the square of a dotted key's length: one of a megabyte keeps it busy for an hour."""
+
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200)]
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", max_length=200)]
 
@@ -46,7 +53,11 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class _GrantTable(_Table):
+class _Named(_Table):
+    name: Name
+
+
+class _GrantTable(_Named):
     """Which callers, and what they may. The first grant that matches applies, alone."""
 
     name: Name = Field(description="Shown to the pipe's user and written to the audit; unique.")
@@ -84,6 +95,18 @@ else:
     GrantTable = create_model("GrantTable", __base__=_GrantTable, __doc__=_GrantTable.__doc__, **_SHORT_FIELDS)
 
 
+class TestTable(_Named):
+    """A caller, and what it must or must not get. It runs whenever the policy is loaded."""
+
+    name: Name = Field(description="What must stay true, in your words; unique.")
+    issuer: str | None = Field(None, description="The name of the issuer; absent: the first one.")
+    claims: dict[str, str] = Field(
+        description="What the issuer attests, by the keys that grants have for it; exact, and what is not here is absent."
+    )
+    allow: list[Scope] = Field(default_factory=list, description="Scopes that the caller must get, each by itself.")
+    deny: list[Scope] = Field(default_factory=list, description="Scopes that the caller must not get.")
+
+
 class PolicyFile(_Table):
     """The policy of a receiver of handoffs."""
 
@@ -92,16 +115,16 @@ class PolicyFile(_Table):
         default_factory=list, description="Whose identities are trusted."
     )
     grants: list[GrantTable] = Field(min_length=1)
+    tests: list[TestTable] = Field(default_factory=list, description="What must stay true of this policy.")
 
-    @field_validator("grants")
+    @field_validator("grants", "tests")
     @classmethod
-    def _unique_names(cls, grants: list[_GrantTable]) -> list[_GrantTable]:
+    def _unique_names(cls, tables: list[_Named]) -> list[_Named]:
         # A token carries its grant's name: two grants of one name would make it mean two things.
-        names = [grant.name for grant in grants]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"have the name `{name}` twice: give each grant a name of its own")
-        return grants
+        for name, count in Counter(table.name for table in tables).items():
+            if count > 1:
+                raise ValueError(f"have the name `{name}` twice: give each a name of its own")
+        return tables
 
     def all_issuers(self) -> list[IssuerSettings]:
         """Return the issuers, the short form first."""
@@ -124,8 +147,11 @@ def read(raw: bytes, name: str) -> PolicyFile:
 
     `name` is what the messages call the file.
     """
+    if len(raw) > FILE_BYTES:
+        raise PolicyError(f"{name}: is larger than {FILE_BYTES} bytes")
     try:
         text = raw.decode("utf-8")
+        _require_short_lines(text, name)
         document = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
@@ -136,6 +162,21 @@ def read(raw: bytes, name: str) -> PolicyFile:
         raise PolicyError(f"{name}:{line}: is not TOML: {str(error).split(' (at ')[0]}") from None
     except RecursionError:
         raise PolicyError(f"{name}: is nested too deep") from None
+    try:
+        return _checked(document, name, text)
+    except RecursionError:
+        raise PolicyError(f"{name}: is nested too deep") from None
+
+
+def _require_short_lines(text: str, name: str) -> None:
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > _LINE_CHARACTERS:
+            raise PolicyError(f"{name}:{number}: is longer than {_LINE_CHARACTERS} characters")
+        if max(part.count(".") for part in line.split("=")) > _KEY_DOTS and not line.lstrip().startswith("#"):
+            raise PolicyError(f"{name}:{number}: has a key or a value of more than {_KEY_DOTS} dots")
+
+
+def _checked(document: dict[str, Any], name: str, text: str) -> PolicyFile:
     try:
         parsed = PolicyFile.model_validate(document)
     except ValidationError as error:
@@ -154,41 +195,62 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
     """Find what is wrong between the tables: issuers that are not there, and keys that their kind does not know."""
     issuers = parsed.all_issuers()
     names = [issuer.name for issuer in issuers]
+    counts = Counter(names)
     for position, issuer in enumerate(parsed.issuers):
-        if names.count(issuer.name) > 1:
+        if counts[issuer.name] > 1:
             yield ("issuers", position, "name"), f"`{issuer.name}` is the name of two issuers: give each its own"
     by_name = dict(zip(names, issuers, strict=True))
-    for position, grant in enumerate(parsed.grants):
-        settings = issuers[0] if grant.issuer is None else by_name.get(grant.issuer)
+    tables = [("grants", at, grant) for at, grant in enumerate(parsed.grants)]
+    for section, position, table in [*tables, *(("tests", at, test) for at, test in enumerate(parsed.tests))]:
+        settings = issuers[0] if table.issuer is None else by_name.get(table.issuer)
         if settings is None:
             known = ", ".join(f"`{name}`" for name in names)
-            yield ("grants", position, "issuer"), f"is no issuer of this policy: expected one of {known}"
-        else:
-            for key, what in _grant_mistakes(grant, kind_of(settings)):
-                yield ("grants", position, *key), what
+            yield (section, position, "issuer"), f"is no issuer of this policy: expected one of {known}"
+            continue
+        mistakes = _test_mistakes if isinstance(table, TestTable) else _grant_mistakes
+        for key, what in mistakes(table, kind_of(settings)):
+            yield (section, position, *key), what
 
 
 def _grant_mistakes(grant: _GrantTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
     matchable = _matchable(kind)
-    known = ", ".join(f"`{key}`" for key in matchable)
     for key in _SHORT_KEYS:
         if getattr(grant, key) is not None:
             if key in grant.match:
                 yield ("match", key), f"is given twice: once as `{key}`"
             if kind is not Bitbucket:
                 yield (key,), f"is a key of Bitbucket's grants: one of a `{kind.kind}` issuer has `match`"
-    for key, value in grant.match.items():
-        if key not in matchable:
-            yield ("match", key), f"is nothing that a `{kind.kind}` issuer attests: expected one of {known}"
-            continue
-        try:
-            TypeAdapter(matchable[key].value).validate_python(value, strict=True)
-        except ValidationError as error:
-            yield ("match", key), said(dict(error.errors(include_url=False)[0]))
+    yield from _value_mistakes("match", grant.match, kind)
     asked = asked_for(grant)
     for key, claim in matchable.items():
         if claim.pinned and key not in asked:
             yield (key,), "is required"
+
+
+def _test_mistakes(test: TestTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
+    yield from _value_mistakes("claims", test.claims, kind)
+    for key, claim in _matchable(kind).items():
+        # Without the immutable id, no grant could match, and every `deny` would hold of any policy at all.
+        if claim.pinned and key not in test.claims:
+            yield ("claims", key), "is required"
+        if claim.is_pattern and any(wildcard in test.claims.get(key, "") for wildcard in "*?"):
+            yield ("claims", key), "is what one caller has, so no glob: name one that fits"
+    if not test.allow and not test.deny:
+        yield ("allow",), "or `deny` is required: a test that asks for nothing cannot fail"
+
+
+def _value_mistakes(table: str, values: dict[str, str], kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
+    """Find keys of a table that the kind of issuer does not know, and values that it would never attest."""
+    matchable = _matchable(kind)
+    for key, value in values.items():
+        if key not in matchable:
+            known = ", ".join(f"`{each}`" for each in matchable)
+            yield (table, key), f"is nothing that a `{kind.kind}` issuer attests: expected one of {known}"
+            continue
+        try:
+            TypeAdapter(matchable[key].value).validate_python(value, strict=True)
+        except ValidationError as error:
+            yield (table, key), said(dict(error.errors(include_url=False)[0]))
 
 
 def schema_text() -> str:

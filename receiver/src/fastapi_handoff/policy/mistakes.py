@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
+
+from fastapi_handoff.policy.source import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 Location = tuple[int | str, ...]
 """The keys and positions that lead to a value of the document, as pydantic gives them."""
 
+_MISTAKES: Final = 50
+"""A file can hold thousands of one mistake; nobody reads more than this many."""
 _EXPECTED: Final = {
     r"^\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}$": (
         "a UUID as Bitbucket writes it, in braces and lower case: `{01234567-89ab-cdef-0123-456789abcdef}`"
@@ -28,8 +31,12 @@ class PolicyError(ValueError):
 
 
 def policy_error(name: str, text: str, mistakes: Iterable[tuple[Location, str]]) -> PolicyError:
-    """Return the error for mistakes in the file `name`, whose content is `text`."""
-    return PolicyError("\n".join(f"{name}:{_line(text, at)}: {_key(at)}: {what}" for at, what in mistakes))
+    """Return the error for mistakes in the file `name`, whose content is `text`. Raises `RecursionError` for a text that is nested too deep."""
+    source = scan(name, text)
+    lines = [f"{name}:{source.line(at)}: {_key(at)}: {what}" for at, what in mistakes]
+    if (more := len(lines) - _MISTAKES) > 0:
+        lines[_MISTAKES:] = [f"{name}: and {more} more"]
+    return PolicyError("\n".join(lines))
 
 
 def mistakes_of(error: ValidationError) -> list[tuple[Location, str]]:
@@ -58,21 +65,3 @@ def _key(location: Location) -> str:
         # Positions count from one, as people do.
         key += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if key else part
     return f"`{key}`"
-
-
-def _line(text: str, location: Location) -> int:
-    """Find the line of a key, which tomllib does not tell; where it cannot be found, the line of what encloses it."""
-    lines = text.splitlines()
-    table, position, key = location[0], next((part for part in location if isinstance(part, int)), None), location[-1]
-    header = re.compile(r"\s*\[+\s*" + re.escape(str(table)) + r"\s*\]+")
-    starts = [number for number, line in enumerate(lines) if header.match(line)]
-    if not starts:
-        return next((n for n, line in enumerate(lines, 1) if re.match(rf"\s*{re.escape(str(table))}\s*=", line)), 1)
-    start = starts[min(position or 0, len(starts) - 1)]
-    key = next((part for part in location[1:] if isinstance(part, str)), key)
-    for number in range(start + 1, len(lines)):
-        if lines[number].lstrip().startswith("["):
-            break
-        if re.match(rf"\s*[\"']?{re.escape(str(key))}[\"']?\s*=", lines[number]):
-            return number + 1
-    return start + 1

@@ -5,14 +5,16 @@ The token endpoint and the command line call the same `Policy.decide`, so they c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi_handoff.policy import patterns
-from fastapi_handoff.policy.file import asked_for, kind_of, read
+from fastapi_handoff.policy import cases, patterns
+from fastapi_handoff.policy.cases import Case
+from fastapi_handoff.policy.file import FILE_BYTES, asked_for, kind_of, read
 from fastapi_handoff.policy.mistakes import PolicyError
+from fastapi_handoff.policy.source import Source, scan
 from fastapi_handoff.request import Check, shown
 
 if TYPE_CHECKING:
@@ -99,17 +101,37 @@ class Policy:
     grants: tuple[Grant, ...]
     digest: str
     """`sha-256:` and the hex of the file's bytes."""
+    cases: tuple[Case, ...] = ()
+    """The file's `[[tests]]`."""
+    source: Source = field(default_factory=lambda: Source("", ""), repr=False, compare=False)
+    """The file's text, and where in it things stand."""
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Policy:
-        """Read a policy file. Raises `PolicyError`, which names file, line and key of every mistake."""
-        file = Path(path)
+        """Read a policy file and run its tests.
+
+        Raises `PolicyError`, which names file, line and key of every mistake, or each test that fails.
+        """
+        policy = cls.parse(read_file(path), str(path))
+        if failed := [result for result in cases.run(policy) if not result.passed]:
+            mistakes = [(result, said) for result in failed for said in result.failures]
+            lines = [
+                f"{path}:{policy.source.line(('tests', result.position))}: test `{result.case.name}` fails: {said}"
+                for result, said in mistakes
+            ]
+            raise PolicyError("\n".join(lines))
+        return policy
+
+    @classmethod
+    def parse(cls, raw: bytes, name: str) -> Policy:
+        """Read a policy's bytes; messages call the file `name`. Its tests are not run. Raises `PolicyError`."""
+        parsed = read(raw, name)
         try:
-            raw = file.read_bytes()
-        except OSError as error:
-            raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
-        parsed = read(raw, str(file))
-        return cls(tuple(parsed.all_issuers()), _grants(parsed), f"sha-256:{sha256(raw).hexdigest()}")
+            source = scan(name, raw.decode())
+        except RecursionError:
+            raise PolicyError(f"{name}: is nested too deep") from None
+        digest = f"sha-256:{sha256(raw).hexdigest()}"
+        return cls(tuple(parsed.all_issuers()), _grants(parsed), digest, _cases(parsed), source)
 
     def grant(self, name: str) -> Grant | None:
         """Return the grant of that name."""
@@ -141,6 +163,29 @@ class Policy:
         checks = tuple(check for grant in ordered for check in grant.checks(claims))
         reason = "no grant of the policy matches what the issuer attests about this caller"
         return Decision(None, (), checks, "no-grant-matches", reason)
+
+
+def read_file(path: str | PathLike[str]) -> bytes:
+    """Return a policy file's bytes; of one that is too large, no more than tells so. Raises `PolicyError`."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(FILE_BYTES + 1)
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _cases(parsed: PolicyFile) -> tuple[Case, ...]:
+    issuers = {settings.name: settings for settings in parsed.all_issuers()}
+    first = next(iter(issuers))
+    made = []
+    for table in parsed.tests:
+        issuer = table.issuer or first
+        names = {claim.match: claim.name for claim in kind_of(issuers[issuer]).claims}
+        claims = {names[key]: value for key, value in table.claims.items()}
+        made.append(
+            Case(name=table.name, issuer=issuer, claims=claims, allow=tuple(table.allow), deny=tuple(table.deny))
+        )
+    return tuple(made)
 
 
 def _grants(parsed: PolicyFile) -> tuple[Grant, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -11,7 +12,8 @@ _ONE: Final = "?"
 
 
 @lru_cache(maxsize=1024)
-def _tokens(pattern: str) -> tuple[str, ...]:
+def tokens_of(pattern: str) -> tuple[str, ...]:
+    """Return the pattern's parts: a wildcard, or a character that stands for itself."""
     tokens: list[str] = []
     for character in pattern:
         if character == "*" and tokens and tokens[-1] in {_ANY_IN_SEGMENT, _ANY}:
@@ -21,13 +23,23 @@ def _tokens(pattern: str) -> tuple[str, ...]:
     return tuple(tokens)
 
 
+def is_literal(pattern: str) -> bool:
+    """Return whether the pattern has no wildcard, and so fits one text only."""
+    return "*" not in pattern and "?" not in pattern
+
+
+def literal_start(pattern: str) -> str:
+    """Return what stands before the first wildcard: all that fits begins with it."""
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]
+
+
 def matches(pattern: str, text: str) -> bool:
     """Tell whether the *whole* of `text` fits: `*` and `?` stop at a `/`, `**` does not, all else is itself.
 
     A set of positions walks along the text, so that the time is bounded by the product of the two lengths: a regular
     expression made from `*a*a*a*b` could be kept busy by a branch's name.
     """
-    tokens = _tokens(pattern)
+    tokens = tokens_of(pattern)
     positions = _skip_stars(tokens, {0})
     for character in text:
         after = set()

@@ -1,0 +1,58 @@
+"""The `[[tests]]` of a policy: what must stay true of it, said by its authors and judged by the receiver's decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi_handoff.policy.model import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One test: a caller, and scopes that it must or must not get. Each scope is asked for by itself."""
+
+    name: str
+    issuer: str
+    """The issuer's name."""
+    claims: Mapping[str, str]
+    """What the issuer attests in this test, by our names of the claims; what is not here is absent."""
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How a test went."""
+
+    case: Case
+    position: int
+    """Of the test in the file, from zero."""
+    failures: tuple[str, ...]
+    """What is not as the test says; empty: it passed."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is as the test says."""
+        return not self.failures
+
+
+def run(policy: Policy) -> list[CaseResult]:
+    """Run every test of the policy."""
+    return [CaseResult(case, position, _failures(policy, case)) for position, case in enumerate(policy.cases)]
+
+
+def _failures(policy: Policy, case: Case) -> tuple[str, ...]:
+    failures = []
+    for scope in case.allow:
+        decision = policy.decide(case.issuer, case.claims, [scope])
+        if decision.grant is None:
+            failures.append(f"`{scope}` is expected to be granted, and is refused: {decision.reason}")
+    for scope in case.deny:
+        decision = policy.decide(case.issuer, case.claims, [scope])
+        if decision.grant is not None:
+            failures.append(f"`{scope}` is expected to be refused, and grant `{decision.grant.name}` gives it")
+    return tuple(failures)

@@ -1,0 +1,147 @@
+"""Who gains and who loses what between two policies, each change with a witness.
+
+Access is compared, not text: a grant that is renamed, split or moved changes nothing where the same callers have the
+same scopes for the same events. A new grant is held against all old ones together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi_handoff.policy.access import Event, Granted, events_of, find_caller
+from fastapi_handoff.policy.walk import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi_handoff.issuers import IssuerSettings
+    from fastapi_handoff.policy.model import Grant, Policy
+
+Trust = tuple[tuple[str, str], ...]
+"""What makes an issuer who it is: its settings, all but the name that the policy has for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """One caller, and one event, that one policy lets in and the other does not."""
+
+    issuer: str
+    """The issuer's name in the policy that lets it in."""
+    claims: Mapping[str, str]
+    """What the issuer attests, by our names; what is not here is absent."""
+    service: str | None
+    """What the event is about, where only that makes the difference; else `None`."""
+    environment_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Scopes that a grant gives to the witness in one policy, and no grant gives in the other."""
+
+    grant: str
+    position: int
+    """Of the grant in its policy, from zero."""
+    scopes: tuple[str, ...]
+    witness: Witness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDiff:
+    """What changes from a base to a head."""
+
+    gains: tuple[Change, ...]
+    losses: tuple[Change, ...]
+    unchanged: tuple[str, ...]
+    """The names of grants that stand in both policies and say the same."""
+    new_issuers: tuple[str, ...]
+    """The names of issuers that the head trusts and the base does not."""
+    dropped_issuers: tuple[str, ...]
+
+
+def compare(base: Policy | None, head: Policy) -> PolicyDiff:
+    """Compare two policies; without a base, all that the head gives is gained.
+
+    Exact. Raises `PolicyError` where the globs are too entangled for that in bounded time.
+    """
+    old = {} if base is None else _trusts(base)
+    new = _trusts(head)
+    before = {} if base is None else {grant.name: _content(grant, old[grant.issuer]) for grant in base.grants}
+    return PolicyDiff(
+        gains=_gains(base, head),
+        losses=() if base is None else _gains(head, base),
+        unchanged=tuple(
+            grant.name for grant in head.grants if before.get(grant.name) == _content(grant, new[grant.issuer])
+        ),
+        new_issuers=tuple(name for name, trust in new.items() if trust not in old.values()),
+        dropped_issuers=tuple(name for name, trust in old.items() if trust not in new.values()),
+    )
+
+
+def _gains(base: Policy | None, head: Policy) -> tuple[Change, ...]:
+    budget = Budget()
+    old = {} if base is None else _by_issuer(base)
+    kinds = {settings.name: settings.kind for settings in head.issuers}
+    found: list[Change] = []
+    positions = {grant.name: position for position, grant in enumerate(head.grants)}
+    for trust, grants in _by_issuer(head).items():
+        own, others = Granted(grants), Granted(old.get(trust, []))
+        for grant in grants:
+            found.extend(_changes(kinds[grant.issuer], grant, positions[grant.name], own, others, budget))
+    return tuple(sorted(found, key=lambda change: change.position))
+
+
+def _changes(
+    kind: str, grant: Grant, position: int, own: Granted, others: Granted, budget: Budget
+) -> list[Change]:
+    scopes: dict[tuple[Event, tuple[tuple[str, str], ...]], list[str]] = defaultdict(list)
+    for scope in grant.scopes:
+        for event in events_of(grant):
+            inside = next(reach for reach in own.reaches(scope, event) if reach.grant is grant)
+            caller = find_caller(kind, inside, others.reaches(scope, event), budget)
+            if caller is not None:
+                scopes[event, tuple(caller.items())].append(scope)
+    changes = []
+    for (event, caller_items), gained in scopes.items():
+        claims = dict(caller_items)
+        # A caller that the other policy gives the scope too gains events only, and they are part of the witness.
+        limited = any(others.has_scope(scope, claims) for scope in gained)
+        witness = Witness(
+            issuer=grant.issuer,
+            claims=claims,
+            service=event.service if limited else None,
+            environment_name=event.environment if limited else None,
+        )
+        changes.append(Change(grant=grant.name, position=position, scopes=tuple(gained), witness=witness))
+    return _without_repeats(changes)
+
+
+def _without_repeats(changes: list[Change]) -> list[Change]:
+    """Drop changes of the same caller and scopes: where the scope itself is gained, each of the services is too."""
+    whole = [change for change in changes if change.witness.service is None]
+    seen: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], Change] = {}
+    for change in whole:
+        seen.setdefault((tuple(change.witness.claims.items()), change.scopes), change)
+    return [*seen.values(), *(change for change in changes if change.witness.service is not None)]
+
+
+def _trusts(policy: Policy) -> dict[str, Trust]:
+    return {settings.name: _trust(settings) for settings in policy.issuers}
+
+
+def _trust(settings: IssuerSettings) -> Trust:
+    return tuple(sorted((key, repr(value)) for key, value in settings.model_dump(exclude={"name"}).items()))
+
+
+def _by_issuer(policy: Policy) -> dict[Trust, list[Grant]]:
+    """Return the grants of each issuer, in the file's order."""
+    trusts = _trusts(policy)
+    grants: dict[Trust, list[Grant]] = defaultdict(list)
+    for grant in policy.grants:
+        grants[trusts[grant.issuer]].append(grant)
+    return grants
+
+
+def _content(grant: Grant, trust: Trust) -> tuple[object, ...]:
+    return (trust, grant.conditions, frozenset(grant.scopes), grant.environment_name, grant.services)
