@@ -66,7 +66,9 @@ class Granted:
 
     def __init__(self, grants: Sequence[Grant]) -> None:
         self.grants = tuple(grants)
-        limited = [(at, grant) for at, grant in enumerate(grants) if grant.services is not None or grant.environment_name]
+        limited = [
+            (at, grant) for at, grant in enumerate(grants) if grant.services is not None or grant.environment_name
+        ]
         self._shadows = [
             [earlier for before, earlier in limited if before < at and set(grant.scopes) <= set(earlier.scopes)]
             for at, grant in enumerate(grants)

@@ -92,9 +92,7 @@ def _gains(base: Policy | None, head: Policy) -> tuple[Change, ...]:
     return tuple(sorted(found, key=lambda change: change.position))
 
 
-def _changes(
-    kind: str, grant: Grant, position: int, own: Granted, others: Granted, budget: Budget
-) -> list[Change]:
+def _changes(kind: str, grant: Grant, position: int, own: Granted, others: Granted, budget: Budget) -> list[Change]:
     scopes: dict[tuple[Event, tuple[tuple[str, str], ...]], list[str]] = defaultdict(list)
     for scope in grant.scopes:
         for event in events_of(grant):

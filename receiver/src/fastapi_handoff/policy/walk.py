@@ -114,9 +114,7 @@ class _Product:
                     yield _spelled(before, there), there[0] & self.accepting
 
 
-def _spelled(
-    before: dict[tuple[int, str], tuple[tuple[int, str], str] | None], state: tuple[int, str]
-) -> str:
+def _spelled(before: dict[tuple[int, str], tuple[tuple[int, str], str] | None], state: tuple[int, str]) -> str:
     characters = []
     step = before[state]
     while step is not None:

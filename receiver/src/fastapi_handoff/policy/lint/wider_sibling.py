@@ -1,0 +1,63 @@
+"""A grant that limits nothing, because a wider one gives the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fastapi_handoff.policy.access import Reach, events_of, find_caller
+from fastapi_handoff.policy.lint.base import Rule, kind_of, pins
+from fastapi_handoff.policy.mistakes import PolicyError
+from fastapi_handoff.policy.walk import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi_handoff.policy.lint.base import Found, Knowledge
+    from fastapi_handoff.policy.model import Grant, Policy
+
+_STEPS: Final = 20_000
+"""Of one pair. Globs that are more entangled than that are left to `policy diff`, which says so."""
+
+
+def _check(policy: Policy, _known: Knowledge) -> Iterator[Found]:
+    for position, grant in enumerate(policy.grants):
+        for other, wider in enumerate(policy.grants):
+            if other == position or pins(wider) != pins(grant):
+                continue
+            # Of two that give the same, the later one is the one too many.
+            is_swallowed = _swallows(policy, wider, grant, earlier=other < position)
+            if is_swallowed and not (other > position and _swallows(policy, grant, wider, earlier=True)):
+                line = policy.source.line(("grants", other))
+                yield (
+                    ("grants", position),
+                    f"Every caller of this grant gets the same from `{wider.name}` (line {line}): what it asks for "
+                    "limits nobody.",
+                    None,
+                )
+                break
+
+
+def _swallows(policy: Policy, wider: Grant, grant: Grant, *, earlier: bool) -> bool:
+    limits_events = grant.services is not None or grant.environment_name is not None
+    if not set(grant.scopes) <= set(wider.scopes) or (limits_events and not earlier):
+        # An earlier grant with limits keeps its callers from a later one without.
+        return False
+    if not all(event.is_let_through(wider) for event in events_of(grant)):
+        return False
+    try:
+        caller = find_caller(kind_of(policy, grant), Reach(grant, ()), [Reach(wider, ())], Budget(_STEPS))
+    except PolicyError:
+        return False
+    return caller is None
+
+
+RULE: Final = Rule(
+    id="wider-sibling",
+    severity="warning",
+    title="A grant that limits nothing, because a wider one gives the same",
+    help=(
+        "Somebody reads the narrow grant, and takes its limits for real. Remove it, or narrow the wider one: "
+        "`policy diff` shows what that takes away."
+    ),
+    check=_check,
+)
