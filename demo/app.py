@@ -32,4 +32,4 @@ def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, str]:
 @app.post("/config/sync")
 async def sync(identity: Annotated[Identity, Security(handoff.identity, scopes=["config:sync"])]) -> dict[str, str]:
     """A route of the app's own behind the same identity."""
-    return {"synced_for": identity.repository_uuid}
+    return {"synced_for": identity.bitbucket.repository_uuid}

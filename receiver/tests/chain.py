@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+ISSUER = "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc"
 WORKSPACE = "{0b6b8a4e-3c5b-4c0c-8c53-0a3c1a2b4d5e}"
 REPOSITORY = "{8a3f1c9e-52d7-4f0b-9a64-7e1d2c3b4a5f}"
 OTHER_REPOSITORY = "{1f2e3d4c-5b6a-4789-8c9d-0e1f2a3b4c5d}"
@@ -28,6 +29,9 @@ STEP = "{6c5d4e3f-2a1b-4c0d-9e8f-7a6b5c4d3e2f}"
 def actor(repository: str = REPOSITORY, **more: str) -> dict[str, str]:
     """Give attested ids."""
     return {
+        "issuer": ISSUER,
+        "kind": "bitbucket",
+        "source": repository,
         "sub": f"{repository}:{STEP}",
         "workspace_uuid": WORKSPACE,
         "repository_uuid": repository,
@@ -63,9 +67,10 @@ def receipt(number: int, **changes: Any) -> dict[str, Any]:
     """Give a row of `receipts`, without its record."""
     body = json.dumps({"id": number}).encode()
     row: dict[str, Any] = {
-        "repository_uuid": REPOSITORY,
+        "issuer": ISSUER,
+        "source": REPOSITORY,
         "event_id": f"evt_{number:032x}",
-        "sub": f"{REPOSITORY}:{STEP}",
+        "subject": f"{REPOSITORY}:{STEP}",
         "content_digest": content_digest(body),
         "event_type": "dev.cdevents.service.deployed.0.3.0",
         "scope": "deployments:write",

@@ -81,10 +81,10 @@ async def test_columns_copy_what_the_record_says(store: Store) -> None:
     await add(store, entry(1), entry(2, actor=None))
     known, unknown = await records(store)
     record = json.loads(known.record)
-    assert known.repository_uuid == record["actor"]["repository_uuid"]
-    assert known.actor == record["actor"]["sub"]
+    actor = record["actor"]
+    assert (known.issuer, known.source, known.actor) == (actor["issuer"], actor["source"], actor["sub"])
     assert (known.action, known.decision, known.event_id) == ("event.accept", "accepted", record["event_id"])
-    assert (unknown.repository_uuid, unknown.actor) == (None, None)
+    assert (unknown.issuer, unknown.source, unknown.actor) == (None, None, None)
 
 
 async def test_time_is_hashed_as_it_is_stored(store: Store) -> None:
@@ -233,7 +233,8 @@ async def test_nothing_in_any_other_field_can_prevent_a_record(store: Store) -> 
     incompressible = "".join(chr(0x10000 + number * 37 % 0xFFFF) for number in range(5000))
     for hostile in ("\x00", "\ud800", "\n", "x" * 1_000_000, "", incompressible):
         fields: dict[str, Any] = dict.fromkeys(names, hostile)
-        whole = AuditEntry(**fields, actor={"sub": hostile, "repository_uuid": hostile}, outcome={hostile: hostile})
+        actor = dict.fromkeys(("issuer", "source", "sub"), hostile)
+        whole = AuditEntry(**fields, actor=actor, outcome={hostile: hostile})
         await add(store, whole)
     assert (verified(store)).intact
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Sql = Callable[..., list[tuple[Any, ...]]]
 
-EVERYTHING = "seq, prev_hash, hash, record, time, repository_uuid, actor, action, decision, code, event_id"
+EVERYTHING = "seq, prev_hash, hash, record, time, issuer, source, actor, action, decision, code, event_id"
 
 
 @pytest.fixture
@@ -67,8 +67,10 @@ EDITS = [
     ("prev_hash = upper(prev_hash)", 3, "its prev_hash is"),
     ("time = time - 1000000000", 3, "its time is before that of record 2"),
     ("time = time + 1", 3, "its column `time`"),
-    ("repository_uuid = '{other}'", 3, "its column `repository_uuid` is `{other}`, its hashed bytes say"),
-    ("repository_uuid = NULL", 3, "its column `repository_uuid` is `None`"),
+    ("source = '{other}'", 3, "its column `source` is `{other}`, its hashed bytes say"),
+    ("source = NULL", 3, "its column `source` is `None`"),
+    ("issuer = 'https://other'", 3, "its column `issuer` is `https://other`, its hashed bytes say"),
+    ("issuer = NULL", 3, "its column `issuer` is `None`"),
     ("actor = NULL", 3, "its column `actor`"),
     ("actor = actor || ' '", 3, "its column `actor`"),
     ("action = 'other'", 3, "its column `action`"),
@@ -229,7 +231,7 @@ REWRITTEN = [
     ("result = NULL", "it was rewritten"),
     ('identity = \'{"branch": "main"}\'', "it was rewritten"),
     ('asserted = \'{"commit": "other"}\'', "it was rewritten"),
-    ("sub = 'another step'", "it was rewritten"),
+    ("subject = 'another step'", "it was rewritten"),
     ("scope = 'everything'", "it was rewritten"),
     ("event_type = 'other'", "it was rewritten"),
     ("trace_id = NULL", "it was rewritten"),
@@ -238,7 +240,8 @@ REWRITTEN = [
     ("audit_seq = 3", "names hash"),
     ("audit_seq = 99", "names record 99, which does not exist"),
     (f"event_id = 'evt_{9:032x}'", f"names this record, which is about event `evt_{4:032x}`"),
-    (f"repository_uuid = '{OTHER_REPOSITORY}'", "it was rewritten"),
+    (f"source = '{OTHER_REPOSITORY}'", "it was rewritten"),
+    ("issuer = 'https://other'", "it was rewritten"),
 ]
 
 
@@ -288,7 +291,7 @@ async def test_receipt_set_back_to_an_earlier_state_is_noticed(store: Store, sql
 
 async def test_receipts_are_kept_apart_by_repository(store: Store) -> None:
     await deliver(store, 1)
-    await store.write(lambda connection: add_with_receipt(connection, 2, repository_uuid=REPOSITORY))
+    await store.write(lambda connection: add_with_receipt(connection, 2, source=OTHER_REPOSITORY))
     assert (verified(store)).intact
 
 
@@ -492,7 +495,7 @@ async def test_receipts_of_a_table_without_row_numbers_are_looked_at(store: Stor
     await deliver(store, *range(120))
     columns = ", ".join(f"{name} BLOB" for name in receipts.c.keys())  # noqa: SIM118 - a collection of columns
     sql(
-        f"CREATE TABLE anew ({columns}, PRIMARY KEY (repository_uuid, event_id)) WITHOUT ROWID",
+        f"CREATE TABLE anew ({columns}, PRIMARY KEY (issuer, source, event_id)) WITHOUT ROWID",
         "INSERT INTO anew SELECT * FROM receipts",
         "DROP TABLE receipts",
         "ALTER TABLE anew RENAME TO receipts",

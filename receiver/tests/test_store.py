@@ -19,7 +19,7 @@ from fastapi_handoff.store import (
     proof_ids,
     public_keys,
     receipts,
-    step_token_bindings,
+    subject_token_bindings,
 )
 
 if TYPE_CHECKING:
@@ -171,15 +171,12 @@ async def test_request_cancelled_at_any_moment_leaves_the_store_working(store: S
 
 
 async def test_purge_deletes_what_expired_and_nothing_else(store: Store) -> None:
-    bindings = [
-        {"issuer": "i", "signing_input_sha256": str(expires), "jkt": "k", "expires_at": expires}
-        for expires in (99, 100)
-    ]
+    bindings = [{"issuer": "i", "replay_key": str(expires), "jkt": "k", "expires_at": expires} for expires in (99, 100)]
     keys = [{"kid": str(expires), "jwk": "{}", "not_after": expires} for expires in (99, 100)]
 
     def fill(connection: Connection) -> None:
         connection.execute(insert(proof_ids), [proof(1, 99), proof(2, 100), proof(3, 101)])
-        connection.execute(insert(step_token_bindings), bindings)
+        connection.execute(insert(subject_token_bindings), bindings)
         connection.execute(insert(public_keys), keys)
 
     async def left(column: Any) -> set[int]:
@@ -189,7 +186,7 @@ async def test_purge_deletes_what_expired_and_nothing_else(store: Store) -> None
     assert await store.purge(100) == 3
     assert await store.purge(100) == 0
     assert await left(proof_ids.c.expires_at) == {100, 101}
-    assert await left(step_token_bindings.c.expires_at) == {100}
+    assert await left(subject_token_bindings.c.expires_at) == {100}
     assert await left(public_keys.c.not_after) == {100}
 
 
@@ -217,9 +214,10 @@ async def test_replicas_that_purge_at_once_do_not_block_each_other(store: Store,
 @pytest.mark.parametrize("hostile", ["\x00", "a\x00b", "\ud800", "\udfff tail", "\U0010ffff"])
 async def test_text_that_a_database_refuses_is_stored_with_replacements(store: Store, hostile: str) -> None:
     row: dict[str, Any] = {
-        "repository_uuid": "r",
+        "issuer": "i",
+        "source": "r",
         "event_id": "e",
-        "sub": "s",
+        "subject": "s",
         "content_digest": "d",
         "event_type": "t",
         "scope": "",

@@ -283,7 +283,14 @@ async def test_waiting_for_the_lock_of_another_process_does_not_stop_the_event_l
 @ON_SQLITE
 async def test_full_disk_is_unavailable_until_there_is_room(store: Store) -> None:
     async def add_body(event_id: str) -> None:
-        values = {"repository_uuid": "r", "event_id": event_id, "sub": "s", "content_digest": "d", "event_type": "t"}
+        values = {
+            "issuer": "i",
+            "source": "r",
+            "event_id": event_id,
+            "subject": "s",
+            "content_digest": "d",
+            "event_type": "t",
+        }
         values |= {"state": "running", "identity": "{}", "asserted": "{}", "audit_hash": "h", "scope": ""}
         row = {**values, "body": b"x" * 200_000, "received_at": 0, "audit_seq": 1}
         await store.write(lambda connection: connection.execute(insert(receipts), row))

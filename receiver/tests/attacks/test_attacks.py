@@ -17,7 +17,7 @@ CORPUS = {
     for group in (step_tokens, token_forms, proofs, access_tokens, events)
     for attack in group.ATTACKS
 }
-STATE = ("step_token_bindings", "proof_ids", "receipts", "public_keys")
+STATE = ("subject_token_bindings", "proof_ids", "receipts", "public_keys")
 
 
 @pytest.fixture

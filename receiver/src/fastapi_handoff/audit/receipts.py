@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from fastapi_handoff.audit.entry import AuditHead
 
 RECEIPT_COLUMNS = (
-    "repository_uuid",
+    "issuer",
+    "source",
     "event_id",
-    "sub",
+    "subject",
     "content_digest",
     "event_type",
     "scope",
@@ -67,7 +68,7 @@ def recorded_digest(connection: Connection, head: AuditHead) -> str | None:
 def receipt_problems(connection: Connection) -> Iterator[tuple[int, str | None]]:
     """Give, for each receipt, the number of the record it names and what is wrong between the two, or `None`."""
     # Not SQLite's own row number: a column that somebody adds under its name takes its place, and hides rows.
-    key = (receipts.c.repository_uuid, receipts.c.event_id)
+    key = (receipts.c.issuer, receipts.c.source, receipts.c.event_id)
     query = (
         select(
             *(column for column in receipts.c if column.name != "body"),
@@ -86,7 +87,7 @@ def receipt_problems(connection: Connection) -> Iterator[tuple[int, str | None]]
             yield row.audit_seq if isinstance(row.audit_seq, int) else 0, next(_problems(row), None)
         if len(rows) < PAGE:
             return
-        last = (rows[-1].repository_uuid, rows[-1].event_id)
+        last = (rows[-1].issuer, rows[-1].source, rows[-1].event_id)
         after = tuple_(*map(_as_sqlite_has_it, last)) if is_sqlite else tuple_(*last)
         rows = connection.execute(query.where(tuple_(*key) > after)).all()
 
@@ -101,7 +102,7 @@ def _as_sqlite_has_it(value: Any) -> ColumnElement[Any]:
 
 def _problems(row: Any) -> Iterator[str]:
     receipt = {name: text(getattr(row, name)) for name in RECEIPT_COLUMNS}
-    name = f"the receipt of event `{receipt['event_id']}` in repository `{receipt['repository_uuid']}`"
+    name = f"the receipt of event `{receipt['event_id']}` from `{receipt['source']}`"
     for column in (*RECEIPT_COLUMNS, "audit_hash"):
         if not isinstance(getattr(row, column), str | None):
             yield f"{name} has a `{column}` that is no text: it was rewritten"

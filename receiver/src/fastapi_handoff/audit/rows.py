@@ -39,7 +39,7 @@ class Filter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """Give the conditions in SQL."""
         exact = {
-            COLUMNS.repository_uuid: self.repository,
+            COLUMNS.source: self.repository,
             COLUMNS.decision: self.decision,
             COLUMNS.action: self.action,
             COLUMNS.event_id: self.event,

@@ -80,7 +80,11 @@ def _records(connection: Connection, found: Verification, anchors: list[AuditHea
     query = select(audit_records, receipts.c.audit_seq.label("receipt_seq")).select_from(
         audit_records.outerjoin(
             receipts,
-            and_(COLUMNS.repository_uuid == receipts.c.repository_uuid, COLUMNS.event_id == receipts.c.event_id),
+            and_(
+                COLUMNS.issuer == receipts.c.issuer,
+                COLUMNS.source == receipts.c.source,
+                COLUMNS.event_id == receipts.c.event_id,
+            ),
         )
     )
     anchored: dict[int, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The access token (RFC 9068): minting and verifying. Where its keys come from is for `signing_keys` to say."""
+"""The access token (RFC 9068): minted by one receiver of a URL, verified by all of them."""
 
 from __future__ import annotations
 
@@ -8,46 +8,50 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi_handoff.issuers.bitbucket import OPTIONAL_CLAIMS, REQUIRED_CLAIMS
-from fastapi_handoff.jose import jws
-from fastapi_handoff.request.limits import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES
+from fastapi_handoff.issuers import KINDS
+from fastapi_handoff.jose import Jws, MalformedJws, encode, is_time, sign, verifies
+from fastapi_handoff.jose import parse as parse_jws
+from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-
     from fastapi_handoff.auth.signing_keys import SigningKey
-    from fastapi_handoff.issuers.bitbucket import StepIdentity
-    from fastapi_handoff.request.checks import Trace
+    from fastapi_handoff.issuers import Attested
+    from fastapi_handoff.jose import ECKey
+    from fastapi_handoff.request import Checks
 
 _TEXT_CLAIMS: Final = ("sub", "jti", "scope", "grant", "policy")
-_ATTESTED_CLAIMS: Final = frozenset(REQUIRED_CLAIMS + OPTIONAL_CLAIMS) - {"sub"}
 
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedAccessToken:
     """An access token that has the right form. Nothing it says is known to be true."""
 
-    unverified: jws.Jws
+    unverified: Jws
     kid: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
     """What a verified access token says. Whoever presents it has yet to prove that the key `jkt` is theirs."""
 
-    sub: str
+    issuer: str
+    """The name of the issuer in the policy the token was made under."""
+    issuer_url: str
+    """The issuer's `iss`."""
+    kind: str
+    subject: str
+    claims: Mapping[str, str]
+    """What the issuer attested, by our names."""
     jkt: str
     scopes: frozenset[str]
     grant: str
     policy: str
-    attested: Mapping[str, str]
-    """The attested claims under Bitbucket's own names."""
 
 
 def mint(
-    step: StepIdentity,
+    attested: Attested,
     *,
     url: str,
     jkt: str,
@@ -57,15 +61,18 @@ def mint(
     key: SigningKey,
     now: int,
 ) -> tuple[str, int]:
-    """Make an access token for a step, bound to the key `jkt`; give it and the seconds it lives."""
-    # A step token that is accepted within the leeway after its `exp` gives a token that is accepted within it too.
-    expires_at = min(now + ACCESS_TOKEN_LIFETIME, step.expires_at)
+    """Return an access token for a caller, bound to the key with thumbprint `jkt`, and the seconds it lives.
+
+    `url` is the receiver's, `now` unix seconds.
+    """
+    # A subject token that is accepted within the leeway after its `exp` yields a token that is accepted within it too.
+    expires_at = min(now + ACCESS_TOKEN_LIFETIME, attested.expires_at)
     header = {"typ": "at+jwt", "alg": "ES256", "kid": key.kid}
     claims = {
         "iss": url,
         "aud": url,
         "client_id": url,
-        "sub": step.sub,
+        "sub": attested.subject,
         "iat": now,
         "exp": expires_at,
         "jti": secrets.token_urlsafe(16),
@@ -73,19 +80,20 @@ def mint(
         "cnf": {"jkt": jkt},
         "grant": grant,
         "policy": policy,
-        "bitbucket": dict(step.attested),
+        "issuer": {"name": attested.issuer.name, "iss": attested.issuer.url, "kind": attested.issuer.kind},
+        "attested": dict(attested.claims),
     }
-    signing_input = ".".join(jws.encode(json.dumps(part).encode()) for part in (header, claims))
-    signature = jws.es256_sign(signing_input.encode("ascii"), key.private)
-    return f"{signing_input}.{jws.encode(signature)}", max(expires_at - now, 0)
+    signing_input = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
+    signature = sign(signing_input.encode("ascii"), key.private)
+    return f"{signing_input}.{encode(signature)}", max(expires_at - now, 0)
 
 
-def parse(text: str, trace: Trace) -> UnverifiedAccessToken:
+def parse(text: str, checks: Checks) -> UnverifiedAccessToken:
     """Read the form of an access token. Raises `Refusal`: `token-invalid`."""
     try:
-        unverified = jws.parse(text, max_bytes=TOKEN_BYTES)
-    except jws.MalformedJws as error:
-        raise trace.refuse(
+        unverified = parse_jws(text, max_bytes=TOKEN_BYTES)
+    except MalformedJws as error:
+        raise checks.refuse(
             "access token", "a JWS", "malformed", "token-invalid", f"the access token cannot be read: {error}"
         ) from None
     header = unverified.header
@@ -95,45 +103,43 @@ def parse(text: str, trace: Trace) -> UnverifiedAccessToken:
         or header["alg"] != "ES256"
         or not isinstance(header["kid"], str)
     ):
-        raise trace.refuse(
+        raise checks.refuse(
             "access token header", "at+jwt, ES256", None, "token-invalid", "this receiver did not make the access token"
         )
     return UnverifiedAccessToken(unverified, header["kid"])
 
 
-def verify(
-    token: UnverifiedAccessToken, key: EllipticCurvePublicKey, *, url: str, now: int, trace: Trace
-) -> AccessToken:
+def verify(token: UnverifiedAccessToken, key: ECKey, *, url: str, now: int, checks: Checks) -> AccessToken:
     """Verify an access token under the key of its `kid`. Raises `Refusal`: `token-invalid` or `token-expired`."""
-    if not jws.es256_verifies(token.unverified, key):
-        raise trace.refuse(
+    if not verifies(token.unverified, key, "ES256"):
+        raise checks.refuse(
             "access token signature", "ES256", "does not verify", "token-invalid", "the access token does not verify"
         )
-    trace.passed("access token signature", "ES256")
+    checks.passed("access token signature", "ES256")
     claims = token.unverified.claims
-    _require_times(claims, now, trace)
+    _require_times(claims, now, checks)
     for name in ("iss", "aud", "client_id"):
         if claims.get(name) != url:
-            raise trace.refuse(
+            raise checks.refuse(
                 name, url, claims.get(name), "token-invalid", f"the access token's `{name}` is not this receiver"
             )
-    trace.passed("aud", url)
-    return _facts(claims, trace)
+    checks.passed("aud", url)
+    return _facts(claims, checks)
 
 
-def require_key(token: AccessToken, jkt: str, trace: Trace) -> None:
+def require_key(token: AccessToken, jkt: str, checks: Checks) -> None:
     """Compare the key of the proof with the one the token is bound to. Raises `Refusal`: `key-mismatch`."""
     if not compare_digest(token.jkt.encode(), jkt.encode()):
-        raise trace.refuse(
+        raise checks.refuse(
             "cnf.jkt", token.jkt, jkt, "key-mismatch", "the access token is bound to another key than the proof's"
         )
-    trace.passed("cnf.jkt", jkt)
+    checks.passed("cnf.jkt", jkt)
 
 
-def _require_times(claims: dict[str, Any], now: int, trace: Trace) -> None:
+def _require_times(claims: dict[str, Any], now: int, checks: Checks) -> None:
     exp, iat = claims.get("exp"), claims.get("iat")
-    if not jws.is_time(exp) or not jws.is_time(iat) or claims["iat"] > now + LEEWAY:
-        raise trace.refuse(
+    if not is_time(exp) or not is_time(iat) or claims["iat"] > now + LEEWAY:
+        raise checks.refuse(
             "access token times",
             f"iat ≤ {now + LEEWAY}",
             iat,
@@ -141,36 +147,46 @@ def _require_times(claims: dict[str, Any], now: int, trace: Trace) -> None:
             "the access token's times are not usable",
         )
     if now > claims["exp"] + LEEWAY:
-        raise trace.refuse(
+        raise checks.refuse(
             "access token exp",
             f"≥ {now - LEEWAY}",
             exp,
             "token-expired",
             f"the access token expired at {exp}: exchange the step token again",
         )
-    trace.passed("access token exp", exp, expected=f"≥ {now - LEEWAY}")
+    checks.passed("access token exp", exp, expected=f"≥ {now - LEEWAY}")
 
 
-def _facts(claims: dict[str, Any], trace: Trace) -> AccessToken:
+def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
     # Signed by a receiver of this URL, but perhaps of another version: its form is not taken for granted.
-    cnf, attested = claims.get("cnf"), claims.get("bitbucket")
+    cnf, issuer, attested = claims.get("cnf"), claims.get("issuer"), claims.get("attested")
     if (
         all(isinstance(claims.get(name), str) for name in _TEXT_CLAIMS)
         and isinstance(cnf, dict)
         and isinstance(cnf.get("jkt"), str)
+        and isinstance(issuer, dict)
+        and all(isinstance(issuer.get(name), str) for name in ("name", "iss", "kind"))
+        and issuer["kind"] in KINDS
         and isinstance(attested, dict)
-        and attested.keys() <= _ATTESTED_CLAIMS
-        and attested.keys() >= _ATTESTED_CLAIMS - set(OPTIONAL_CLAIMS)
         and all(isinstance(value, str) for value in attested.values())
+        and _is_of_kind(attested, issuer["kind"])
     ):
         return AccessToken(
-            sub=claims["sub"],
+            issuer=issuer["name"],
+            issuer_url=issuer["iss"],
+            kind=issuer["kind"],
+            subject=claims["sub"],
+            claims=attested,
             jkt=cnf["jkt"],
             scopes=frozenset(claims["scope"].split()),
             grant=claims["grant"],
             policy=claims["policy"],
-            attested=attested,
         )
-    raise trace.refuse(
+    raise checks.refuse(
         "access token claims", "those of RFC 9068", None, "token-invalid", "the access token lacks a claim"
     )
+
+
+def _is_of_kind(attested: dict[str, Any], kind: str) -> bool:
+    table = KINDS[kind].claims
+    return {claim.name for claim in table if claim.required} <= attested.keys() <= {claim.name for claim in table}

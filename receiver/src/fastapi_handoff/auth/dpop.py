@@ -8,48 +8,30 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi_handoff.jose import jws
-from fastapi_handoff.request.limits import LEEWAY, PROOF_BYTES, REPLAY_MEMORY
+from fastapi_handoff.auth.replay import ProofId
+from fastapi_handoff.jose import MalformedJws, encode, import_p256, is_time, thumbprint, verifies
+from fastapi_handoff.jose import parse as parse_jws
+from fastapi_handoff.request import LEEWAY, PROOF_BYTES, REPLAY_MEMORY, normal_url
 
 if TYPE_CHECKING:
-    from fastapi_handoff.request.checks import Trace
+    from fastapi_handoff.jose import ECKey
+    from fastapi_handoff.request import Checks
 
 _JTI: Final = re.compile(r"[A-Za-z0-9_-]{22,128}", re.ASCII)
 """At least 128 random bits: 22 characters of base64url, 32 of hex."""
-_URL: Final = re.compile(
-    r"(https?)://([^/?#@\\\s:]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?(/[^?#\s]*)?", re.ASCII | re.IGNORECASE
-)
-_DEFAULT_PORT: Final = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a verified proof says. Its `jti` is not claimed yet: that is the last thing to happen to a request."""
+    """What a verified proof says. Its id is not claimed yet: claiming it is the last thing to happen to a request."""
 
-    jkt: str
-    """RFC 7638 thumbprint of the key."""
-    jti: str
-    expires_at: int
-    """Unix seconds until which the `jti` must be remembered."""
+    id: ProofId
     content_digest: str | None
-
-
-def normal_url(url: str) -> str | None:
-    """Scheme and host in lower case, the default port left out, nothing else changed; `None` for no absolute URL.
-
-    Paths keep their dots, their case and their percent signs: two spellings of a path may be two resources.
-    """
-    match = _URL.fullmatch(url)
-    if match is None:
-        return None
-    scheme, host, port, path = match.groups()
-    scheme = scheme.lower()
-    authority = host.lower() if port in {None, _DEFAULT_PORT[scheme]} else f"{host.lower()}:{port}"
-    return f"{scheme}://{authority}{path or '/'}"
+    """The `Content-Digest` that the proof covers, if it covers one."""
 
 
 def verify(
-    value: str | None, *, method: str, url: str, now: int, trace: Trace, access_token: str | None = None
+    value: str | None, *, method: str, url: str, now: int, checks: Checks, access_token: str | None = None
 ) -> Proof:
     """Verify the value of the one `DPoP` header of a request, its replay excepted.
 
@@ -58,44 +40,45 @@ def verify(
     `proof-invalid`.
     """
     if not value:
-        raise trace.refuse("proof", "present", None, "proof-missing", "the request has no `DPoP` header")
+        raise checks.refuse("proof", "present", None, "proof-missing", "the request has no `DPoP` header")
     try:
-        unverified = jws.parse(value, max_bytes=PROOF_BYTES)
-        jkt, key = _key(unverified.header)
-    except jws.MalformedJws as error:
-        raise trace.refuse(
+        unverified = parse_jws(value, max_bytes=PROOF_BYTES)
+        key = _key(unverified.header)
+    except MalformedJws as error:
+        raise checks.refuse(
             "proof", "a JWS", "malformed", "proof-invalid", f"the proof cannot be read: {error}"
         ) from None
-    if not jws.es256_verifies(unverified, key):
-        raise trace.refuse(
+    if not verifies(unverified, key, "ES256"):
+        raise checks.refuse(
             "proof signature",
             "ES256",
             "does not verify",
             "proof-invalid",
             "the proof is not signed by the key it names",
         )
-    trace.passed("proof signature", "ES256")
+    checks.passed("proof signature", "ES256")
     claims = unverified.claims
-    _require(claims, "htm", method, trace)
-    _require_url(claims, url, trace)
-    _require_time(claims, now, trace)
+    _require(claims, "htm", method, checks)
+    _require_url(claims, url, checks)
+    _require_time(claims, now, checks)
     jti = claims.get("jti")
     if not isinstance(jti, str) or not _JTI.fullmatch(jti):
-        raise trace.refuse(
+        raise checks.refuse(
             "jti", "22 to 128 characters of `[A-Za-z0-9_-]`", jti, "proof-invalid", "the proof's `jti` is not usable"
         )
     if access_token is not None:
-        _require(claims, "ath", jws.encode(sha256(access_token.encode("ascii")).digest()), trace)
+        _require(claims, "ath", encode(sha256(access_token.encode("ascii")).digest()), checks)
     content_digest = claims.get("content_digest")
     if content_digest is not None and not isinstance(content_digest, str):
-        raise trace.refuse("content_digest", "text", content_digest, "proof-invalid", "`content_digest` is not text")
-    return Proof(jkt, jti, claims["iat"] + REPLAY_MEMORY, content_digest)
+        raise checks.refuse("content_digest", "text", content_digest, "proof-invalid", "`content_digest` is not text")
+    return Proof(ProofId(thumbprint(key), jti, claims["iat"] + REPLAY_MEMORY), content_digest)
 
 
-def _key(header: dict[str, Any]) -> tuple[str, Any]:
-    # Exactly these members: `crit`, `jku`, `x5u` and whatever comes next have no meaning here, so they have no place.
+def _key(header: dict[str, Any]) -> ECKey:
+    # Exactly these members. `jku` or `x5u` would name a key of the sender's choice, `crit` would ask for a meaning that
+    # is not implemented here, and what comes next is not known to be harmless.
     if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != "dpop+jwt" or header["alg"] != "ES256":
-        raise jws.MalformedJws("its header is not `typ` `dpop+jwt`, `alg` `ES256` and a `jwk`")
+        raise MalformedJws("its header is not `typ` `dpop+jwt`, `alg` `ES256` and a `jwk`")
     jwk = header["jwk"]
     if (
         not isinstance(jwk, dict)
@@ -105,29 +88,29 @@ def _key(header: dict[str, Any]) -> tuple[str, Any]:
         or not isinstance(jwk["x"], str)
         or not isinstance(jwk["y"], str)
     ):
-        raise jws.MalformedJws("its `jwk` is not a public P-256 key of `kty`, `crv`, `x` and `y`")
-    return jws.p256_thumbprint(jwk["x"], jwk["y"]), jws.p256_key(jwk["x"], jwk["y"])
+        raise MalformedJws("its `jwk` is not a public P-256 key of `kty`, `crv`, `x` and `y`")
+    return import_p256(jwk["x"], jwk["y"])
 
 
-def _require(claims: dict[str, Any], name: str, expected: str, trace: Trace) -> None:
+def _require(claims: dict[str, Any], name: str, expected: str, checks: Checks) -> None:
     got = claims.get(name)
     if not isinstance(got, str) or not compare_digest(got.encode(), expected.encode()):
-        raise trace.refuse(name, expected, got, "proof-invalid", f"the proof's `{name}` is not this request's")
-    trace.passed(name, got)
+        raise checks.refuse(name, expected, got, "proof-invalid", f"the proof's `{name}` is not this request's")
+    checks.passed(name, got)
 
 
-def _require_url(claims: dict[str, Any], url: str, trace: Trace) -> None:
+def _require_url(claims: dict[str, Any], url: str, checks: Checks) -> None:
     htu = claims.get("htu")
     if not isinstance(htu, str) or normal_url(htu) != url:
-        raise trace.refuse("htu", url, htu, "proof-invalid", "the proof was made for another URL")
-    trace.passed("htu", htu)
+        raise checks.refuse("htu", url, htu, "proof-invalid", "the proof was made for another URL")
+    checks.passed("htu", htu)
 
 
-def _require_time(claims: dict[str, Any], now: int, trace: Trace) -> None:
+def _require_time(claims: dict[str, Any], now: int, checks: Checks) -> None:
     iat = claims.get("iat")
     expected = f"{now} ± {LEEWAY} s"
-    if not jws.is_time(iat) or abs(claims["iat"] - now) > LEEWAY:
-        raise trace.refuse(
+    if not is_time(iat) or abs(claims["iat"] - now) > LEEWAY:
+        raise checks.refuse(
             "proof iat", expected, iat, "proof-invalid", "the proof's `iat` is too far from the receiver's clock"
         )
-    trace.passed("proof iat", iat, expected=expected)
+    checks.passed("proof iat", iat, expected=expected)

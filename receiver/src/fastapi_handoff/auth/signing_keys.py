@@ -8,20 +8,18 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import insert, select
 
-from fastapi_handoff.jose import jws
-from fastapi_handoff.jose.strict_json import parse_object
-from fastapi_handoff.request.limits import ACCESS_TOKEN_LIFETIME, LEEWAY
-from fastapi_handoff.store import StoreUnavailable, public_keys
-from fastapi_handoff.store.compiled import change_one
+from fastapi_handoff.jose import generate_p256, import_p256, parse_json_object, thumbprint
+from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY
+from fastapi_handoff.store import StoreUnavailable, change_one, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from sqlalchemy import Connection
 
+    from fastapi_handoff.jose import ECKey
     from fastapi_handoff.store import Store
 
 logger = logging.getLogger(__name__)
@@ -43,28 +41,34 @@ class SigningKey:
 
     kid: str
     """RFC 7638 thumbprint."""
-    private: ec.EllipticCurvePrivateKey = field(repr=False)
-    x: str
-    y: str
+    private: ECKey = field(repr=False)
     signs_until: int
     not_after: int
 
     @classmethod
     def generate(cls, now: int) -> SigningKey:
         """Make a key that signs from `now` (unix seconds) on."""
-        private = ec.generate_private_key(ec.SECP256R1())
-        numbers = private.public_key().public_numbers()
-        x, y = (jws.encode(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
-        return cls(jws.p256_thumbprint(x, y), private, x, y, now + ROTATION_SECONDS, now + PUBLISHED_SECONDS)
+        private = generate_p256()
+        return cls(thumbprint(private), private, now + ROTATION_SECONDS, now + PUBLISHED_SECONDS)
+
+    @property
+    def public(self) -> ECKey:
+        """The public half."""
+        return import_p256(*self._coordinates())
 
     def public_jwk(self) -> dict[str, str]:
-        """Give the public half, as `/jwks.json` has it."""
-        return {"kty": "EC", "crv": "P-256", "x": self.x, "y": self.y, "kid": self.kid, "alg": "ES256", "use": "sig"}
+        """Return the public half as `/jwks.json` has it."""
+        x, y = self._coordinates()
+        return {"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": self.kid, "alg": "ES256", "use": "sig"}
+
+    def _coordinates(self) -> tuple[str, str]:
+        public = self.private.as_dict(private=False)
+        return str(public["x"]), str(public["y"])
 
 
 @dataclass(frozen=True, slots=True)
 class _PublicKey:
-    key: ec.EllipticCurvePublicKey
+    key: ECKey
     not_after: int
 
 
@@ -82,20 +86,20 @@ class SigningKeys:
         self._failure: tuple[Any, ...] = ()
         self._failed_at = float("-inf")
         self._unreadable: set[str] = set()
-        """What the log was told of already."""
+        """The `kid`s that the log has named already."""
         self._single_flight = asyncio.Lock()
 
     def current(self, now: int) -> SigningKey:
-        """Give the key to sign with, a new one where the old one's time is over (or not yet here: a clock set back)."""
+        """Return the key to sign with: a new one once the old one has signed long enough, or the clock was set back."""
         key = self._current
         if key is None or not key.signs_until - ROTATION_SECONDS - LEEWAY <= now < key.signs_until:
             key = self._current = SigningKey.generate(now)
             self._is_public = False
-            self._known[key.kid] = _PublicKey(key.private.public_key(), key.not_after)
+            self._known[key.kid] = _PublicKey(key.public, key.not_after)
         return key
 
     def publish(self, connection: Connection, key: SigningKey) -> bool:
-        """Store the public half within the transaction that hands out a token; tell whether that was needed.
+        """Store the public half within the transaction that hands out a token; return whether that was needed.
 
         One transaction for both: no replica ever meets a token whose key it cannot find. Call `published` after it.
         """
@@ -112,21 +116,17 @@ class SigningKeys:
         if key is self._current:
             self._is_public = True
 
-    async def find(self, kid: str, now: int) -> ec.EllipticCurvePublicKey | None:
-        """Give the public key named `kid`, of this replica or another, or `None`. Raises `StoreUnavailable`."""
+    async def find(self, kid: str, now: int) -> ECKey | None:
+        """Return the public key named `kid`, of this replica or another, or `None`. Raises `StoreUnavailable`."""
         if kid not in self._known:
             await self._look(kid)
         found = self._known.get(kid)
         return found.key if found is not None and now <= found.not_after + LEEWAY else None
 
     async def all_public(self, now: int) -> list[dict[str, Any]]:
-        """Give every public key that may still verify a token, as JWKs. Raises `StoreUnavailable`."""
-        async with self._store.reading() as connection:
-            rows = (
-                await connection.execute(
-                    select(public_keys).where(public_keys.c.not_after >= now).order_by(public_keys.c.kid)
-                )
-            ).all()
+        """Return every public key that may still verify a token, as JWKs. Raises `StoreUnavailable`."""
+        valid = select(public_keys).where(public_keys.c.not_after >= now).order_by(public_keys.c.kid)
+        rows = await self._store.read(lambda connection: connection.execute(valid).all())
         return [jwk for _, jwk, _ in self._readable(rows)]
 
     async def _look(self, kid: str) -> None:
@@ -141,23 +141,22 @@ class SigningKeys:
             await asyncio.sleep(max(0.0, self._tried_at + LOOKUP_SECONDS - self._monotonic()))
             began_at = self._tried_at = self._monotonic()
             try:
-                async with self._store.reading() as connection:
-                    rows = (await connection.execute(select(public_keys))).all()
+                rows = await self._store.read(lambda connection: connection.execute(select(public_keys)).all())
             except StoreUnavailable as error:
                 self._failure, self._failed_at = error.args, self._monotonic()
                 raise
         self._looked_at = began_at
         known = {row.kid: _PublicKey(key, row.not_after) for row, _, key in self._readable(rows)}
         if self._current is not None:
-            known[self._current.kid] = _PublicKey(self._current.private.public_key(), self._current.not_after)
+            known[self._current.kid] = _PublicKey(self._current.public, self._current.not_after)
         self._known = known
 
-    def _readable(self, rows: Iterable[Any]) -> Iterator[tuple[Any, dict[str, Any], ec.EllipticCurvePublicKey]]:
-        """Give the rows that have a key, with its JWK. One damaged row must not take the others' keys away."""
+    def _readable(self, rows: Iterable[Any]) -> Iterator[tuple[Any, dict[str, Any], ECKey]]:
+        """Yield the rows that have a key, with its JWK. One damaged row must not take the others' keys away."""
         for row in rows:
             try:
-                jwk = parse_object(row.jwk.encode())
-                key = jws.p256_key(jwk["x"], jwk["y"])
+                jwk = parse_json_object(row.jwk.encode())
+                key = import_p256(jwk["x"], jwk["y"])
             except (KeyError, TypeError, ValueError) as error:
                 if row.kid not in self._unreadable:
                     self._unreadable.add(row.kid)

@@ -185,7 +185,7 @@ def _row(seq: int, stored: bytes) -> tuple[str | None, ...]:
         record["action"],
         record["decision"],
         record["code"],
-        _text(actor.get("repository_uuid")),
+        _text(actor.get("source")),
         _text(actor.get("branch")),
         record["event_id"],
         " → ".join(said),

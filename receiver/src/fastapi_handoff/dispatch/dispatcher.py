@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import uuid4
 
+from fastapi_handoff import events
 from fastapi_handoff.audit import append
-from fastapi_handoff.auth.replay import claim
 from fastapi_handoff.dispatch import receipts
 from fastapi_handoff.dispatch.receipts import Receipt
 from fastapi_handoff.dispatch.registry import Outcome
 from fastapi_handoff.dispatch.runs import LeaseLost, Runs
-from fastapi_handoff.events import cdevents as events
 from fastapi_handoff.request.refusal import Refusal
 from fastapi_handoff.store import StoreUnavailable
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from fastapi_handoff.audit import Clock
-    from fastapi_handoff.auth.authenticate import Caller
+    from fastapi_handoff.auth import Caller
+    from fastapi_handoff.dispatch.delivery import Delivery
     from fastapi_handoff.dispatch.receipts import Key
     from fastapi_handoff.dispatch.registry import Handler, Handlers
-    from fastapi_handoff.events.cdevents import CloudEvent
-    from fastapi_handoff.request.context import Case
+    from fastapi_handoff.events import Event
+    from fastapi_handoff.request import RequestContext
     from fastapi_handoff.store import Store
 
 logger = logging.getLogger(__name__)
@@ -45,18 +46,7 @@ _TOO_OFTEN: Final = f"the receiver's process ended while the handler ran, {MAX_A
 Found = TypeVar("Found", bound=Receipt | None)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An event that passed every check but the last two: its proof's `jti`, and conflict."""
-
-    event: CloudEvent
-    body: bytes
-    digest: str
-    """Its `Content-Digest`."""
-    caller: Caller
-
-
-class Deliveries:
+class Dispatcher:
     """The receipts of a store, as one process of perhaps many sees to them."""
 
     def __init__(
@@ -75,75 +65,76 @@ class Deliveries:
         self._look_now = asyncio.Event()
         self._steady_since: float | None = None
 
-    async def accept(self, delivery: Delivery, case: Case) -> Receipt:
+    async def accept(self, delivery: Delivery, context: RequestContext) -> Receipt:
         """Record the delivery, run the handler if this is the event's first, and wait for its end a while.
 
         Claiming the proof, the record and the receipt are one transaction. Raises `Refusal` (`proof-replayed`,
         `event-conflict`) and `StoreUnavailable`; then no handler was started.
         """
-        key = (delivery.caller.identity.repository_uuid, delivery.event.id)
+        key = _key(delivery.caller, delivery.event.id)
 
         def accept(connection: Connection, call: object) -> tuple[Receipt, bool]:
-            claim(connection, delivery.caller.proof)
+            delivery.caller.replay.claim(connection)
             receipt = receipts.find(connection, key)
             if receipt is None:
                 self._starting[key] = call
-                return self._add(connection, delivery, case), True
+                return self._add(connection, delivery, context), True
             if receipt.content_digest != delivery.digest:
                 raise Refusal(
                     "event-conflict", "another event was delivered under this id: each event has an id of its own"
                 )
-            entry = case.entry("accepted", action="event.redeliver", outcome={"state": receipt.state})
+            entry = context.entry("accepted", action="event.redeliver", outcome={"state": receipt.state})
             append(connection, entry, clock=self._clock)
             return self._revisit(connection, receipt, call)
 
         return await self._wait(await self._settle(key, accept, delivery.event))
 
-    def _add(self, connection: Connection, delivery: Delivery, case: Case) -> Receipt:
-        receipt = self._new(delivery, case)
-        entry = case.entry("accepted", receipt=receipt.digest())
+    def _add(self, connection: Connection, delivery: Delivery, context: RequestContext) -> Receipt:
+        receipt = self._new(delivery, context)
+        entry = context.entry("accepted", receipt=receipt.digest())
         receipt = receipt.anchored(append(connection, entry, clock=self._clock))
         receipts.add(connection, receipt)
         return receipt
 
-    def _new(self, delivery: Delivery, case: Case) -> Receipt:
+    def _new(self, delivery: Delivery, context: RequestContext) -> Receipt:
         identity = delivery.caller.identity
         return Receipt(
-            repository_uuid=identity.repository_uuid,
+            issuer=identity.issuer_url,
+            source=identity.source,
             event_id=delivery.event.id,
-            sub=identity.sub,
+            subject=identity.subject,
             content_digest=delivery.digest,
             event_type=delivery.event.type,
             scope=" ".join(sorted(identity.scopes)),
             body=delivery.body,
             state="running",
-            identity=json.dumps(identity.as_json()),
-            asserted=json.dumps(case.asserted),
-            trace_id=case.trace_id,
+            identity=json.dumps(identity.to_json()),
+            asserted=json.dumps(context.asserted),
+            trace_id=context.trace_id,
             lease_owner=self._owner,
             lease_until=self._lease_end(),
             attempts=1,
             received_at=self._now(),
         )
 
-    async def read(self, event_id: str, caller: Caller, case: Case) -> Receipt:
+    async def read(self, event_id: str, caller: Caller, context: RequestContext) -> Receipt:
         """Give the receipt of an event of the caller's own step, and record that it was read.
 
         Raises `Refusal` (`proof-replayed`, `event-not-found`) and `StoreUnavailable`.
         """
 
         def look(connection: Connection) -> Receipt:
-            claim(connection, caller.proof)
-            receipt = receipts.find(connection, (caller.identity.repository_uuid, event_id))
-            if receipt is None or receipt.sub != caller.identity.sub:
+            caller.replay.claim(connection)
+            receipt = receipts.find(connection, _key(caller, event_id))
+            if receipt is None or receipt.subject != caller.identity.subject:
                 # The same answer for both: whether another step has such an event is not this step's to know.
                 raise Refusal("event-not-found", "this step has delivered no event of that id")
-            case.event_id = event_id
-            append(connection, case.entry("accepted"), clock=self._clock)
+            context.event_id = event_id
+            append(connection, context.entry("accepted"), clock=self._clock)
             return receipt
 
         receipt = await self._store.write(look)
-        if receipt.is_running and not self._runs.was_started(receipt.key):
+        if not receipt.is_final and not self._runs.was_started(receipt.key):
             return await self._visit(receipt.key) or receipt
         return receipt
 
@@ -185,12 +176,11 @@ class Deliveries:
             return receipt if not task.done() or task.cancelled() or task.exception() else task.result()
         until = time.monotonic() + self._inline_timeout
         pause = 0.1
-        while receipt.is_running and time.monotonic() + pause < until:
+        while not receipt.is_final and time.monotonic() + pause < until:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 1.0)
             try:
-                async with self._store.reading() as connection:
-                    found = await connection.run_sync(receipts.find, receipt.key)
+                found = await self._store.read(functools.partial(receipts.find, key=receipt.key))
             except StoreUnavailable:
                 # It was accepted: that it runs is the last thing known.
                 return receipt
@@ -198,8 +188,8 @@ class Deliveries:
         return receipt
 
     async def _sweep(self) -> None:
-        async with self._store.reading() as connection:
-            keys = await connection.run_sync(receipts.ended_leases, self._now())
+        now = self._now()
+        keys = await self._store.read(lambda connection: receipts.ended_leases(connection, now))
         for key in {*keys, *self._doubtful}:
             self._doubtful.discard(key)  # before: whoever comes to doubt it meanwhile is not forgotten
             try:
@@ -208,7 +198,7 @@ class Deliveries:
                 raise
             except Exception:
                 # A receipt that somebody tampered with must not keep the others from being looked after.
-                logger.exception("the receipt of event %r cannot be looked after", key[1])
+                logger.exception("the receipt of event %r cannot be looked after", key[-1])
 
     async def _visit(self, key: Key) -> Receipt | None:
         """Look at a receipt, and see to it if nobody else does."""
@@ -220,7 +210,7 @@ class Deliveries:
         return await self._settle(key, visit)
 
     async def _settle(
-        self, key: Key, work: Callable[[Connection, object], tuple[Found, bool]], event: CloudEvent | None = None
+        self, key: Key, work: Callable[[Connection, object], tuple[Found, bool]], event: Event | None = None
     ) -> Found:
         """Do `work` in a transaction; start the handler of the receipt it gives, once committed, if `work` says so.
 
@@ -231,7 +221,7 @@ class Deliveries:
             receipt, is_ours = await self._store.write(lambda connection: work(connection, call))
             handler = self._handler(receipt) if receipt is not None and is_ours else None
             if receipt is not None and handler is not None:
-                self._runs.start(receipt, handler, event or events.parse(receipt.body))
+                self._runs.start(receipt, handler, event or events.parse_stored(receipt.event_type, receipt.body))
         except StoreUnavailable:
             # Perhaps it was committed, and only the answer was lost: `keep` looks at it again.
             self._doubtful.add(key)
@@ -251,7 +241,7 @@ class Deliveries:
 
         One whose lease has ended is taken over, or becomes `interrupted`, in the caller's transaction.
         """
-        if not receipt.is_running or receipt.key in self._starting:
+        if receipt.is_final or receipt.key in self._starting:
             return receipt, False
         handler = self._handler(receipt)
         if receipt.lease_owner == self._owner and handler is not None and not self._runs.was_started(receipt.key):
@@ -276,7 +266,7 @@ class Deliveries:
 
     def _refuse_to_run(self, connection: Connection, receipt: Receipt, reason: str) -> Receipt:
         logger.error("event %s is not run, run `fastapi-handoff audit verify`: %s", receipt.event_id, reason)
-        entry = receipt.case(self._runs.resource).entry("refused", action="event.resume", outcome={"reason": reason})
+        entry = receipt.context(self._runs.resource).entry("refused", action="event.resume", outcome={"reason": reason})
         append(connection, entry, clock=self._clock)
         return self._interrupt(connection, receipt, f"{reason}, so the handler was not started")
 
@@ -289,7 +279,7 @@ class Deliveries:
 
     def _take_over(self, connection: Connection, receipt: Receipt) -> Receipt:
         taken = replace(receipt, lease_owner=self._owner, lease_until=self._lease_end(), attempts=receipt.attempts + 1)
-        entry = receipt.case(self._runs.resource).entry(
+        entry = receipt.context(self._runs.resource).entry(
             "accepted", action="event.resume", outcome={"attempt": taken.attempts}
         )
         append(connection, entry, clock=self._clock)
@@ -297,7 +287,7 @@ class Deliveries:
         return taken
 
     def _handler(self, receipt: Receipt) -> Handler | None:
-        return self._handlers.find(events.predicate(receipt.event_type))
+        return self._handlers.find(events.name_of(receipt.event_type))
 
     def _is_steady(self) -> bool:
         """Whether the store answered long enough for every live replica to have renewed its leases.
@@ -311,3 +301,7 @@ class Deliveries:
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
+
+
+def _key(caller: Caller, event_id: str) -> Key:
+    return caller.identity.issuer_url, caller.identity.source, event_id

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, select, update
 
 from fastapi_handoff.audit import AuditHead, receipt_digest, recorded_digest
 from fastapi_handoff.audit.rows import stored_bytes
-from fastapi_handoff.events.integrity import content_digest
+from fastapi_handoff.events import content_digest
 from fastapi_handoff.identity import Identity
-from fastapi_handoff.request.context import Case
+from fastapi_handoff.request import RequestContext
 from fastapi_handoff.request.limits import DETAIL_CHARACTERS
 from fastapi_handoff.store import receipts
 from fastapi_handoff.store.compiled import change, change_one, fetch
@@ -25,21 +25,14 @@ if TYPE_CHECKING:
 
     from fastapi_handoff.dispatch.registry import Outcome
 
-Key = tuple[str, str]
-"""Repository's UUID and event id: what a receipt is found by."""
+Key = tuple[str, str, str]
+"""Issuer (`iss`), source and event id: what a receipt is found by."""
 
-_SHOWN_IDENTITY: Final = (
-    "workspace",
-    "workspace_uuid",
-    "repository_uuid",
-    "pipeline_uuid",
-    "step_uuid",
-    "branch",
-    "environment_uuid",
-    "grant",
-    "policy",
+_IS_KEY = (
+    receipts.c.issuer == bindparam("key_issuer"),
+    receipts.c.source == bindparam("key_source"),
+    receipts.c.event_id == bindparam("key_event"),
 )
-_IS_KEY = (receipts.c.repository_uuid == bindparam("key_repository"), receipts.c.event_id == bindparam("key_event"))
 _IS_OURS = (
     *_IS_KEY,
     receipts.c.state == "running",
@@ -70,7 +63,7 @@ _END_OURS = (
     )
 )
 _ENDED_LEASES = (
-    select(receipts.c.repository_uuid, receipts.c.event_id)
+    select(receipts.c.issuer, receipts.c.source, receipts.c.event_id)
     .where(receipts.c.state == "running", receipts.c.lease_until < bindparam("now"))
     .order_by(receipts.c.lease_until)
     .limit(100)
@@ -81,9 +74,10 @@ _ENDED_LEASES = (
 class Receipt:
     """A row of `receipts`. Times are unix microseconds."""
 
-    repository_uuid: str
+    issuer: str
+    source: str
     event_id: str
-    sub: str
+    subject: str
     content_digest: str
     event_type: str
     scope: str
@@ -106,12 +100,12 @@ class Receipt:
     @property
     def key(self) -> Key:
         """What it is found by."""
-        return self.repository_uuid, self.event_id
+        return self.issuer, self.source, self.event_id
 
     @property
-    def is_running(self) -> bool:
-        """Whether its state is not final."""
-        return self.state == "running"
+    def is_final(self) -> bool:
+        """Whether its state will not change any more."""
+        return self.state != "running"
 
     def ended(self, outcome: Outcome) -> Receipt:
         """Give the receipt with a final state."""
@@ -128,25 +122,26 @@ class Receipt:
 
     def caller(self) -> Identity:
         """Give the identity that delivered the event."""
-        return Identity.stored(json.loads(self.identity), self.sub, self.scope)
+        return Identity.from_json(json.loads(self.identity), self.subject, self.scope.split())
 
-    def case(self, resource: str) -> Case:
-        """Give the case of what happens to this receipt after its request ended."""
-        case = Case("event.outcome", resource, self.trace_id)
-        case.identify(self.caller())
-        case.event_id, case.event_digest = self.event_id, self.content_digest
-        case.asserted = json.loads(self.asserted)
-        return case
+    def context(self, resource: str) -> RequestContext:
+        """Return the context of what happens to this receipt after its request ended."""
+        context = RequestContext("event.outcome", resource, self.trace_id)
+        identity = self.caller()
+        context.authenticated(identity.actor(), identity.grant, identity.policy)
+        context.event_id, context.event_digest = self.event_id, self.content_digest
+        context.asserted = json.loads(self.asserted)
+        return context
 
     def answer(self) -> dict[str, Any]:
         """Give the members of the answer."""
-        identity = json.loads(self.identity)
+        identity = self.caller()
         return {
             "id": self.event_id,
             "state": self.state,
             "detail": self.detail,
             "result": None if self.result is None else json.loads(self.result),
-            "identity": {name: identity[name] for name in _SHOWN_IDENTITY},
+            "identity": {**identity.shown(), "grant": identity.grant, "policy": identity.policy},
             "asserted": json.loads(self.asserted),
             "trace_id": self.trace_id,
             "audit": {"seq": self.audit_seq, "hash": self.audit_hash},
@@ -215,11 +210,11 @@ def end(connection: Connection, receipt: Receipt, completed_at: int) -> bool:
 
 def ended_leases(connection: Connection, now: int) -> Sequence[Key]:
     """Give the receipts that run without anybody's lease at `now`."""
-    return [(row.repository_uuid, row.event_id) for row in connection.execute(_ENDED_LEASES, {"now": now})]
+    return [(row.issuer, row.source, row.event_id) for row in connection.execute(_ENDED_LEASES, {"now": now})]
 
 
 def _key(key: Key) -> dict[str, Any]:
-    return {"key_repository": key[0], "key_event": key[1]}
+    return {"key_issuer": key[0], "key_source": key[1], "key_event": key[2]}
 
 
 def _ours(receipt: Receipt) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from fastapi_handoff.events.cdevents import EVENT_TYPES
+from fastapi_handoff.events import FORMATS
 
 if TYPE_CHECKING:
-    from fastapi_handoff.events.cdevents import DeploymentEvent
+    from fastapi_handoff.events import Event
     from fastapi_handoff.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -47,13 +47,13 @@ class Handler:
     scope: str
     idempotent: bool
 
-    async def run(self, event: DeploymentEvent, identity: Identity) -> Outcome:
+    async def run(self, event: Event, identity: Identity) -> Outcome:
         """Run it to its end, a plain function in a thread. Raises nothing but `CancelledError`."""
         try:
             if inspect.iscoroutinefunction(self.function):
-                value = await self.function(event, identity)
+                value = await self.function(event.for_handler(), identity)
             else:
-                value = await asyncio.to_thread(self.function, event, identity)
+                value = await asyncio.to_thread(self.function, event.for_handler(), identity)
                 if inspect.isawaitable(value):
                     value = await value
         except Rejected as rejection:
@@ -65,7 +65,7 @@ class Handler:
         return _as_outcome(value, event)
 
 
-def _as_outcome(value: Any, event: DeploymentEvent) -> Outcome:
+def _as_outcome(value: Any, event: Event) -> Outcome:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         size = len(text.encode("utf-8"))
@@ -92,8 +92,9 @@ class Handlers:
         self, event_type: str, *, scope: str, idempotent: bool
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Give the decorator that registers a handler. `ValueError` and `TypeError` for one that could never run."""
-        if event_type not in EVENT_TYPES:
-            known = ", ".join(f"`{name}`" for name in EVENT_TYPES)
+        names = [name for each in FORMATS for name in each.names]
+        if event_type not in names:
+            known = ", ".join(f"`{name}`" for name in names)
             raise ValueError(f"`{event_type}` is no type of event: expected one of {known}")
         if not scope or " " in scope:
             raise ValueError("`scope` names the one scope that an access token needs for the event")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from fastapi_handoff.audit import append
 from fastapi_handoff.dispatch import receipts
 from fastapi_handoff.dispatch.registry import NEUTRAL, Outcome
-from fastapi_handoff.events import cdevents as events
 from fastapi_handoff.store import StoreUnavailable
 from fastapi_handoff.store.writer import one_at_a_time
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi_handoff.audit import Clock
     from fastapi_handoff.dispatch.receipts import Key, Receipt
     from fastapi_handoff.dispatch.registry import Handler
-    from fastapi_handoff.events.cdevents import CloudEvent
+    from fastapi_handoff.events import Event
     from fastapi_handoff.store import Store
 
 logger = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class Runs:
         """Tell whether an event's handler runs here, or ran and could not leave its outcome."""
         return key in self._tasks or key in self._broken
 
-    def start(self, receipt: Receipt, handler: Handler, event: CloudEvent) -> None:
+    def start(self, receipt: Receipt, handler: Handler, event: Event) -> None:
         """Run a handler in a task of its own: a client that goes away does not stop it."""
         task = asyncio.create_task(self._run(receipt, handler, event), name=f"handoff {receipt.event_id}")
         self._tasks[receipt.key], self._receipts[receipt.key] = task, receipt
@@ -64,14 +63,14 @@ class Runs:
         del self._tasks[key], self._receipts[key]
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("the outcome of event %s is lost: its lease will end", key[1], exc_info=error)
+            logger.error("the outcome of event %s is lost: its lease will end", key[-1], exc_info=error)
         if task.cancelled() or error is not None:
             # It ran: never again in this process, whatever its receipt says.
             self._broken.add(key)
 
-    async def _run(self, receipt: Receipt, handler: Handler, event: CloudEvent) -> Receipt:
+    async def _run(self, receipt: Receipt, handler: Handler, event: Event) -> Receipt:
         try:
-            outcome = await handler.run(events.deployment_event(event), receipt.caller())
+            outcome = await handler.run(event, receipt.caller())
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or not task.cancelling():
@@ -100,7 +99,7 @@ class Runs:
     def end(self, connection: Connection, receipt: Receipt, outcome: Outcome) -> Receipt:
         """Record a final state and store it, or raise `LeaseLost`, which undoes the record."""
         ended = receipt.ended(outcome)
-        entry = receipt.case(self.resource).entry(
+        entry = receipt.context(self.resource).entry(
             ended.state, outcome={"attempt": ended.attempts}, receipt=ended.digest()
         )
         ended = ended.anchored(append(connection, entry, clock=self._clock))
@@ -117,7 +116,7 @@ class Runs:
                 # It was ours: the commit went well and its answer was lost.
                 return stored
             logger.error("event %s ended as %s after its lease had ended", receipt.event_id, outcome.state)
-            entry = receipt.case(self.resource).entry(
+            entry = receipt.context(self.resource).entry(
                 outcome.state, action="event.late_outcome", outcome={"attempt": receipt.attempts}
             )
             append(connection, entry, clock=self._clock)

@@ -1,26 +1,21 @@
-"""The event: a CDEvents service event in a structured CloudEvent. All it says is *asserted* by the pipe.
+"""CDEvents service events in structured CloudEvents: the wire's model. All it says is *asserted* by the pipe.
 
-What must equal the attested identity is compared in `require_identity`; nothing else of it is proved by anybody.
+https://cdevents.dev (0.5), https://cloudevents.io (1.0)
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from fastapi_handoff.events.base import EventMalformed
 from fastapi_handoff.events.integrity import EVENT_ID
-from fastapi_handoff.jose.strict_json import NotStrictJson, parse_object
+from fastapi_handoff.jose import NotStrictJson, parse_json_object
 
-if TYPE_CHECKING:
-    from fastapi_handoff.identity import Identity
-    from fastapi_handoff.policy.model import Grant
-    from fastapi_handoff.request.checks import Trace
-
-EVENT_TYPES: Final = (
+SERVICE_EVENTS: Final = (
     "service.deployed",
     "service.upgraded",
     "service.rolledback",
@@ -28,7 +23,7 @@ EVENT_TYPES: Final = (
     "service.published",
 )
 """The CDEvents 0.5 predicates that are taken, as `@handoff.on` names them."""
-_NEEDS_ENVIRONMENT: Final = frozenset(EVENT_TYPES[:3])
+_NEEDS_ENVIRONMENT: Final = frozenset(SERVICE_EVENTS[:3])
 _TYPE: Final = r"^dev\.cdevents\.service\.(deployed|upgraded|rolledback|removed|published)\.0\.3\.0$"
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -39,12 +34,8 @@ Time = Annotated[str, StringConstraints(pattern=_DATE_TIME), Field(json_schema_e
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-class EventMalformed(ValueError):  # noqa: N818 - named for what the input is
-    """The bytes are not such an event; the text names the member and what is wrong with it."""
-
-
 class _Member(BaseModel):
-    # Members that are not known are passed over: CloudEvents and CDEvents both grow by adding some.
+    # Unknown members are passed over: CloudEvents and CDEvents both grow by adding some.
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
@@ -82,7 +73,7 @@ class Context(_Member):
     @field_validator("timestamp")
     @classmethod
     def _is_a_moment(cls, value: str) -> str:
-        _moment(value)
+        moment(value)
         return value
 
 
@@ -131,10 +122,15 @@ class CloudEvent(_Member):
     datacontenttype: Literal["application/json"] = "application/json"
     data: CDEvent
 
+    @property
+    def predicate(self) -> str:
+        """`service.deployed` of `dev.cdevents.service.deployed.0.3.0`."""
+        return predicate_of(self.type)
+
     @field_validator("time")
     @classmethod
     def _is_a_moment(cls, value: str) -> str:
-        _moment(value)
+        moment(value)
         return value
 
     @model_validator(mode="after")
@@ -149,51 +145,22 @@ class CloudEvent(_Member):
         ):
             if outer != inner:
                 raise ValueError(f"the envelope's `{name}` differs from the data's")
-        if predicate(self.type) in _NEEDS_ENVIRONMENT:
+        if self.predicate in _NEEDS_ENVIRONMENT:
             content = subject.content
             if content.environment is None or content.artifact_id is None:
                 raise ValueError(f"`{self.type}` needs an `environment` and an `artifactId`")
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentEvent:
-    """What a handler gets of an event. Every field is asserted by the pipe; what is attested is in `Identity`.
-
-    The workspace, repository, pipeline, step, environment UUID and branch that the event names were found equal to the
-    attested ones, and the environment's name and the service are what the grant pins, where it pins them.
-    """
-
-    id: str
-    type: str
-    """`service.deployed`, `service.upgraded`, `service.rolledback`, `service.removed` or `service.published`."""
-    time: datetime
-    source: str
-    service: str
-    environment: str | None
-    """The environment's name."""
-    artifact_id: str | None
-    """A package URL."""
-    repository: str | None
-    """Workspace and repository slug."""
-    commit: str | None
-    tag: str | None
-    build_number: int | None
-    step_run_number: int | None
-    pull_request: int | None
-    custom: dict[str, Any] = field(repr=False)
-    """The user's `CUSTOM_DATA`."""
-
-
-def predicate(event_type: str) -> str:
-    """Give `service.deployed` for `dev.cdevents.service.deployed.0.3.0`."""
+def predicate_of(event_type: str) -> str:
+    """Return `service.deployed` for `dev.cdevents.service.deployed.0.3.0`."""
     return ".".join(event_type.split(".")[2:4])
 
 
 def parse(body: bytes) -> CloudEvent:
-    """Read an event's bytes. `EventMalformed` for all that is not such an event."""
+    """Read an event's bytes. Raises `EventMalformed` for anything that is not such an event."""
     try:
-        return CloudEvent.model_validate(parse_object(body))
+        return CloudEvent.model_validate(parse_json_object(body))
     except NotStrictJson as error:
         raise EventMalformed(f"the body is not usable: {error}") from None
     except ValidationError as error:
@@ -203,74 +170,7 @@ def parse(body: bytes) -> CloudEvent:
         raise EventMalformed(f"`{where}`: {said[0].lower()}{said[1:]}" if where else said) from None
 
 
-def deployment_event(event: CloudEvent) -> DeploymentEvent:
-    """Give what a handler sees of an event."""
-    subject, custom_data = event.data.subject, event.data.custom_data
-    asserted = custom_data.bitbucket
-    return DeploymentEvent(
-        id=event.id,
-        type=predicate(event.type),
-        time=_moment(event.time),
-        source=event.source,
-        service=subject.id,
-        environment=subject.content.environment.id if subject.content.environment else None,
-        artifact_id=subject.content.artifact_id,
-        repository=asserted.repository,
-        commit=asserted.commit,
-        tag=asserted.tag,
-        build_number=asserted.build_number,
-        step_run_number=asserted.step_run_number,
-        pull_request=asserted.pull_request,
-        custom=custom_data.custom,
-    )
-
-
-def asserted_members(event: CloudEvent) -> dict[str, str | None]:
-    """Give the members of a receipt's `asserted`: what the event says and nobody proved."""
-    subject = event.data.subject
-    return {
-        "type": event.type,
-        "service": subject.id,
-        "environment": subject.content.environment.id if subject.content.environment else None,
-        "artifact_id": subject.content.artifact_id,
-        "commit": event.data.custom_data.bitbucket.commit,
-        "time": event.time,
-    }
-
-
-def require_identity(event: CloudEvent, identity: Identity, grant: Grant, trace: Trace) -> None:
-    """Compare what the event says of its origin with what is attested, and with what the grant pins.
-
-    Raises `Refusal`: `identity-mismatch`, naming the field.
-    """
-    asserted = event.data.custom_data.bitbucket
-    for name in ("workspace", "workspace_uuid", "repository_uuid", "pipeline_uuid", "step_uuid", "environment_uuid"):
-        _require(name, getattr(identity, name), getattr(asserted, name), trace)
-    if asserted.branch is not None:
-        _require("branch", identity.branch, asserted.branch, trace)
-    subject = event.data.subject
-    if grant.environment_name is not None:
-        environment = subject.content.environment
-        _require("environment_name", grant.environment_name, environment.id if environment else None, trace)
-    if grant.services is not None and subject.id not in grant.services:
-        expected = " ".join(sorted(grant.services))
-        raise trace.refuse(
-            "service",
-            expected,
-            subject.id,
-            "identity-mismatch",
-            f"the event's `service` is `{subject.id}`, but the grant is for `{expected}` only",
-        )
-
-
-def _require(name: str, attested: str | None, asserted: str | None, trace: Trace) -> None:
-    if attested != asserted:
-        raise trace.refuse(
-            name, attested, asserted, "identity-mismatch", f"the event's `{name}` is not what is attested or granted"
-        )
-    trace.passed(name, attested)
-
-
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Return the moment of an RFC 3339 text. Raises `ValueError` for one that is in no calendar."""
     # Python reads at most six digits of a fraction of a second.
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))

@@ -9,12 +9,12 @@ from hashlib import sha256
 from hmac import compare_digest, digest
 from typing import TYPE_CHECKING, Final
 
-from fastapi_handoff.request.limits import LEEWAY
+from fastapi_handoff.request import LEEWAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastapi_handoff.request.checks import Trace
+    from fastapi_handoff.request import Checks
 
 EVENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """No dot: the signed text is `id.timestamp.body`, and a dot in the id would make two readings of it."""
@@ -68,12 +68,12 @@ def _key(secret: str, position: int) -> bytes:
 
 
 def content_digest(body: bytes) -> str:
-    """Give the value of `Content-Digest` for `body`."""
+    """Return the value of `Content-Digest` for `body`."""
     return f"sha-256=:{b64encode(sha256(body).digest()).decode()}:"
 
 
-def require_digest(body: bytes, header: str | None, in_proof: str | None, trace: Trace) -> str:
-    """Compare the digest of the bytes received with the header's and the proof's; give it.
+def require_digest(body: bytes, header: str | None, in_proof: str | None, checks: Checks) -> str:
+    """Compare the digest of the bytes received with the header's and the proof's and return it.
 
     Raises `Refusal`: `digest-mismatch`.
     """
@@ -81,35 +81,37 @@ def require_digest(body: bytes, header: str | None, in_proof: str | None, trace:
     for name, value in (("content-digest", header), ("content_digest", in_proof)):
         if value is None or not compare_digest(value.encode("utf-8", "replace"), actual.encode()):
             where = "the `Content-Digest` header" if name == "content-digest" else "the proof's `content_digest`"
-            raise trace.refuse(name, actual, value, "digest-mismatch", f"{where} is not the digest of the body")
-    trace.passed("content-digest", actual)
+            raise checks.refuse(name, actual, value, "digest-mismatch", f"{where} is not the digest of the body")
+    checks.passed("content-digest", actual)
     return actual
 
 
-def require_webhook_headers(event_id: str | None, timestamp: str | None, now: int, trace: Trace) -> str:
-    """Check `webhook-id` and `webhook-timestamp`; give the id.
+def require_webhook_headers(event_id: str | None, timestamp: str | None, now: int, checks: Checks) -> str:
+    """Check `webhook-id` and `webhook-timestamp` and return the id.
 
     Raises `Refusal`: `event-malformed` for the id, `timestamp-out-of-window` for the timestamp.
     """
     if event_id is None or not EVENT_ID.fullmatch(event_id):
-        raise trace.refuse(
+        raise checks.refuse(
             "webhook-id", EVENT_ID.pattern, event_id, "event-malformed", f"`webhook-id` is not `{EVENT_ID.pattern}`"
         )
     expected = f"{now} ± {LEEWAY} s"
     # Digits only: `int()` would take a sign, blanks, underscores and other scripts' digits.
     if timestamp is None or not _TIMESTAMP.fullmatch(timestamp) or abs(int(timestamp) - now) > LEEWAY:
-        raise trace.refuse(
+        raise checks.refuse(
             "webhook-timestamp",
             expected,
             timestamp,
             "timestamp-out-of-window",
             f"`webhook-timestamp` is not whole seconds within {LEEWAY} s of the receiver's clock",
         )
-    trace.passed("webhook-timestamp", timestamp, expected=expected)
+    checks.passed("webhook-timestamp", timestamp, expected=expected)
     return event_id
 
 
-def require_signature(secrets: SigningSecrets, prefix: str, body: bytes, signatures: str | None, trace: Trace) -> None:
+def require_signature(
+    secrets: SigningSecrets, prefix: str, body: bytes, signatures: str | None, checks: Checks
+) -> None:
     """Verify `webhook-signature` over `prefix` (id, dot, timestamp, dot) and body, where the receiver has secrets.
 
     Raises `Refusal`: `signature-missing` or `signature-invalid`.
@@ -117,7 +119,7 @@ def require_signature(secrets: SigningSecrets, prefix: str, body: bytes, signatu
     if not secrets:
         return
     if not signatures:
-        raise trace.refuse(
+        raise checks.refuse(
             "webhook-signature",
             "present",
             None,
@@ -125,11 +127,11 @@ def require_signature(secrets: SigningSecrets, prefix: str, body: bytes, signatu
             "the event has no `webhook-signature`: give the pipe its `SIGNING_SECRET`",
         )
     if not secrets.verify(prefix.encode() + body, signatures):
-        raise trace.refuse(
+        raise checks.refuse(
             "webhook-signature",
             "v1, under one of the receiver's secrets",
             "does not verify",
             "signature-invalid",
             "the event's `webhook-signature` does not verify under any of the receiver's secrets",
         )
-    trace.passed("webhook-signature", "v1")
+    checks.passed("webhook-signature", "v1")

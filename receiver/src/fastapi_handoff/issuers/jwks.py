@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from fastapi_handoff.jose import jws
-from fastapi_handoff.jose.strict_json import NotStrictJson, parse_object
-from fastapi_handoff.request.refusal import Refusal
+from fastapi_handoff.jose import MalformedJws, NotStrictJson, import_rsa, parse_json_object
+from fastapi_handoff.request import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from fastapi_handoff.issuers.base import Issuer
+    from fastapi_handoff.jose import RSAKey
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +29,10 @@ RETRY_SECONDS: Final = 5.0
 """Between two fetches while there is no key at all."""
 MAX_AGE_SECONDS: Final = 3600.0
 """After which keys are fetched again before they are used, so that a withdrawn key does not serve for ever."""
-_RSA_BITS: Final = range(2048, 8193)
 
 
 class IssuerUnavailable(Exception):  # noqa: N818 - a state of the world that passes
     """The keys could not be fetched; the text says why."""
-
-
-def require_transport(url: str, what: str) -> None:
-    """Refuse plain `http` but to this machine and its containers' host; `ValueError` says so."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_local(host)):
-        return
-    raise ValueError(f"{what} must be `https` (plain `http` for loopback only), not: `{url}`")
-
-
-def _is_local(host: str) -> bool:
-    if host in {"localhost", "host.docker.internal"}:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +43,24 @@ class _Fetch:
     failure: str | None
 
 
-class Issuer:
-    """The identity provider of one workspace, and its keys as last seen.
+class IssuerKeys:
+    """The keys of one issuer, as last seen.
 
-    `monotonic` gives seconds that are never set back. One object belongs to one event loop.
+    `monotonic` returns seconds that are never set back. One object belongs to one event loop.
     """
 
     def __init__(
         self,
-        bitbucket_url: str,
-        workspace: str,
+        issuer: Issuer,
         *,
         monotonic: Callable[[], float],
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        base = bitbucket_url.removesuffix("/")
-        require_transport(base, "`bitbucket_url`")
-        self.url = f"{base}/2.0/workspaces/{workspace}/pipelines-config/identity/oidc"
+        self.issuer = issuer
         self._monotonic = monotonic
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
-        self._keys: Mapping[str, RSAPublicKey] = {}
+        self._keys: Mapping[str, RSAKey] = {}
         self._fetched_at = 0.0
         self._last: _Fetch | None = None
         self._single_flight = asyncio.Lock()
@@ -104,8 +81,8 @@ class Issuer:
             await self._client.aclose()
             self._client = None
 
-    async def key(self, kid: str) -> RSAPublicKey:
-        """Give the key named `kid`, fetching the keys at most once in a while.
+    async def key(self, kid: str) -> RSAKey:
+        """Return the key named `kid`, fetching the keys at most once in a while.
 
         Raises `Refusal`: `step-token-signature-invalid` for a `kid` that the issuer does not have;
         `issuer-unavailable` where that cannot be told, because the last fetch failed.
@@ -126,7 +103,7 @@ class Issuer:
         raise Refusal("step-token-signature-invalid", "the issuer has no key with the step token's `kid`")
 
     async def ready(self) -> bool:
-        """Tell whether there are keys, fetching them where there are none."""
+        """Return whether there are keys, fetching them where there are none."""
         if not self._keys and self._is_due(""):
             await self._fetch_once("")
         return self.has_keys
@@ -152,13 +129,13 @@ class Issuer:
             except IssuerUnavailable as error:
                 # The old keys stay: a hiccup of the identity provider is no outage of ours.
                 failure = str(error)
-                logger.warning("the issuer's keys cannot be fetched from %s/keys.json: %s", self.url, failure)
+                logger.warning("the issuer's keys cannot be fetched from %s: %s", self.issuer.keys_url, failure)
             self._last = _Fetch(self._monotonic(), failure)
 
-    async def _fetch(self) -> Mapping[str, RSAPublicKey]:
+    async def _fetch(self) -> Mapping[str, RSAKey]:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                body = await self._read(f"{self.url}/keys.json")
+                body = await self._read(self.issuer.keys_url)
         except TimeoutError:
             raise IssuerUnavailable(f"no answer within {FETCH_SECONDS:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -185,16 +162,16 @@ class Issuer:
             return bytes(body)
 
 
-def read_keys(body: bytes) -> Mapping[str, RSAPublicKey]:
+def read_keys(body: bytes) -> Mapping[str, RSAKey]:
     """Read a JWK set: the RS256 signing keys of 2,048 to 8,192 bits in it, by `kid`.
 
     Keys of other kinds are passed over, as RFC 7517 asks. `IssuerUnavailable` where nothing usable is left.
     """
     try:
-        entries = parse_object(body).get("keys")
+        entries = parse_json_object(body).get("keys")
     except NotStrictJson as error:
         raise IssuerUnavailable(f"its answer cannot be read: {error}") from None
-    keys: dict[str, RSAPublicKey] = {}
+    keys: dict[str, RSAKey] = {}
     for jwk in entries if isinstance(entries, list) else []:
         key = _rsa_key(jwk) if isinstance(jwk, dict) else None
         if key is not None:
@@ -205,7 +182,7 @@ def read_keys(body: bytes) -> Mapping[str, RSAPublicKey]:
     return keys
 
 
-def _rsa_key(jwk: dict[str, Any]) -> RSAPublicKey | None:
+def _rsa_key(jwk: dict[str, Any]) -> RSAKey | None:
     kid = jwk.get("kid")
     if (
         jwk.get("kty") != "RSA"
@@ -216,10 +193,7 @@ def _rsa_key(jwk: dict[str, Any]) -> RSAPublicKey | None:
     ):
         return None
     try:
-        n, e = (int.from_bytes(jws.decode(jwk[name]), "big") for name in ("n", "e"))
-        key = RSAPublicNumbers(e, n).public_key() if n.bit_length() in _RSA_BITS else None
-    except (jws.MalformedJws, KeyError, TypeError, ValueError):
-        key = None
-    if key is None:
-        logger.warning("a key of the issuer is passed over: it is not a sound RSA key of 2048 to 8192 bits")
-    return key
+        return import_rsa(jwk)
+    except MalformedJws as error:
+        logger.warning("a key of the issuer is passed over: %s", error)
+        return None

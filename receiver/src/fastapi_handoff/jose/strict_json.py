@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any, Final
 
-from fastapi_handoff.request.limits import JSON_DEPTH
+JSON_DEPTH: Final = 32
+"""Levels of nesting."""
 
 _SURROGATE_OR_NUL: Final = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 
@@ -16,7 +17,7 @@ class NotStrictJson(ValueError):  # noqa: N818 - named for what the input is
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Two members of one name: the verifier reads the last, another parser the first.
+    # With two members of one name, one parser reads the first and another the last: each would verify another token.
     members = dict(pairs)
     if len(members) != len(pairs):
         raise NotStrictJson("a member name is repeated")
@@ -37,7 +38,7 @@ def _finite(literal: str) -> float:
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite)
 
 
-def parse(raw: bytes) -> Any:
+def parse_json(raw: bytes) -> Any:
     """Read UTF-8 JSON; `NotStrictJson` for anything else, whatever the bytes are.
 
     Refused too: repeated member names, `NaN` and `Infinity`, numbers beyond a double, lone surrogates, NUL
@@ -56,7 +57,7 @@ def parse(raw: bytes) -> Any:
     except ValueError:
         # JSONDecodeError, and the interpreter's limit on the digits of an integer.
         raise NotStrictJson("it is not JSON") from None
-    # Fewer brackets than levels: no need to walk. The usual event has nine.
+    # With fewer brackets than levels it cannot be too deep, and need not be walked. The usual event has nine.
     if raw.count(b"{") + raw.count(b"[") > JSON_DEPTH:
         _require_shallow(value)
     if _SURROGATE_OR_NUL.search(text):
@@ -64,9 +65,9 @@ def parse(raw: bytes) -> Any:
     return value
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
+def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Read UTF-8 JSON that is an object; `NotStrictJson` for anything else."""
-    value = parse(raw)
+    value = parse_json(raw)
     if not isinstance(value, dict):
         raise NotStrictJson("it is not a JSON object")
     return value

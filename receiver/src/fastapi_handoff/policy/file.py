@@ -1,64 +1,67 @@
-"""The policy's file: its model, from which the published JSON Schema is made, and what a mistake in it is told as."""
+"""The policy's file: the model of its TOML, from which the published JSON Schema is made.
+
+The keys of a grant follow from the issuers' tables of claims. Bitbucket's stand in the grant itself; any kind's can
+stand in `match`.
+"""
 
 from __future__ import annotations
 
+import functools  # noqa: TC003 - pydantic evaluates the annotation
 import json
+import operator
 import re
 import tomllib
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
-
-SCHEMA_ID: Final = (
-    "https://bitbucket.org/fastapi-handoff/fastapi-handoff/raw/main/receiver/src/fastapi_handoff/policy/policy.schema.json"
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
 )
 
-_UUID = r"^\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}$"
-Uuid = Annotated[str, StringConstraints(pattern=_UUID)]
+from fastapi_handoff.issuers import KINDS, Bitbucket, BitbucketSettings, IssuerSettings
+from fastapi_handoff.policy.mistakes import PolicyError, mistakes_of, policy_error, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi_handoff.issuers import Claim, Issuer
+    from fastapi_handoff.policy.mistakes import Location
+
+SCHEMA_ID: Final = (
+    "https://bitbucket.org/fastapi-handoff/fastapi-handoff/raw/main"
+    "/receiver/src/fastapi_handoff/policy/policy.schema.json"
+)
+
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200)]
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", max_length=200)]
-Branch = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f~^:\[\]\\]+$", max_length=255)]
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=100)]
-
-_EXPECTED: Final = {
-    _UUID: "a UUID as Bitbucket writes it, in braces and lower case: `{01234567-89ab-cdef-0123-456789abcdef}`",
-    r"^[a-z0-9_-]+$": "the workspace's slug, as in `https://bitbucket.org/<slug>`",
-    r"^[^\x00-\x20\x7f~^:\[\]\\]+$": "a branch's name without `refs/heads/`, or a glob of `*`, `**` and `?`",
-}
-
-
-class PolicyError(ValueError):
-    """A policy that cannot be used; the text has a line for each mistake: `file:line: key: what is wrong`."""
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class BitbucketTable(_Table):
-    """Whose identity provider is trusted. Keys are fetched from this workspace's issuer only."""
-
-    workspace: Slug = Field(description="The workspace's slug: it is part of the issuer's URL.")
-    workspace_uuid: Uuid = Field(description="The workspace's immutable id: a slug can be renamed and taken over.")
-
-
-class GrantTable(_Table):
-    """Which steps, and what they may. The first grant that matches applies, alone."""
+class _GrantTable(_Table):
+    """Which callers, and what they may. The first grant that matches applies, alone."""
 
     name: Name = Field(description="Shown to the pipe's user and written to the audit; unique.")
-    repository: Uuid = Field(description="The repository's immutable id.")
-    environment: Uuid | None = Field(None, description="The deployment environment's id; absent: any, or none.")
-    branch: Branch | None = Field(
-        None, description="Exact, or a glob matched whole: `*` and `?` stop at a `/`, `**` does not; absent: any."
+    issuer: str | None = Field(None, description="The name of the issuer; absent: the first one.")
+    match: dict[str, str] = Field(
+        default_factory=dict, description="What the issuer must attest, by the names that its kind has for it."
     )
-    scopes: list[Scope] = Field(min_length=1, description="What a step may do, in your own words.")
+    scopes: list[Scope] = Field(min_length=1, description="What a caller may do, in your own words.")
     environment_name: Name | None = Field(
         None,
         description="The name an event's environment must have. Bitbucket attests the id only, so pin the name here.",
     )
     services: list[Name] | None = Field(None, min_length=1, description="The services an event may be about.")
 
-    @field_validator("branch")
+    @field_validator("branch", check_fields=False)
     @classmethod
     def _plain_branch(cls, value: str | None) -> str | None:
         if value is not None and value.startswith("refs/"):
@@ -66,15 +69,33 @@ class GrantTable(_Table):
         return value
 
 
-class PolicyFile(_Table):
-    """The policy of a receiver of handoffs from Bitbucket Pipelines."""
+def _matchable(kind: type[Issuer]) -> dict[str, Claim]:
+    """Return the claims that a grant of this kind can ask for, by the key that asks."""
+    return {claim.match: claim for claim in kind.claims if claim.match is not None}
 
-    bitbucket: BitbucketTable
+
+_SHORT_KEYS: Final = _matchable(Bitbucket)
+_SHORT_FIELDS: Final[dict[str, Any]] = {
+    key: (claim.value | None, Field(None, description=claim.description)) for key, claim in _SHORT_KEYS.items()
+}
+if TYPE_CHECKING:
+    GrantTable = _GrantTable
+else:
+    GrantTable = create_model("GrantTable", __base__=_GrantTable, __doc__=_GrantTable.__doc__, **_SHORT_FIELDS)
+
+
+class PolicyFile(_Table):
+    """The policy of a receiver of handoffs."""
+
+    bitbucket: BitbucketSettings | None = Field(None, description="Short form of the first issuer.")
+    issuers: list[functools.reduce(operator.or_, (kind.settings for kind in KINDS.values()))] = Field(  # type: ignore[valid-type]
+        default_factory=list, description="Whose identities are trusted."
+    )
     grants: list[GrantTable] = Field(min_length=1)
 
     @field_validator("grants")
     @classmethod
-    def _unique_names(cls, grants: list[GrantTable]) -> list[GrantTable]:
+    def _unique_names(cls, grants: list[_GrantTable]) -> list[_GrantTable]:
         # A token carries its grant's name: two grants of one name would make it mean two things.
         names = [grant.name for grant in grants]
         for name in names:
@@ -82,23 +103,27 @@ class PolicyFile(_Table):
                 raise ValueError(f"have the name `{name}` twice: give each grant a name of its own")
         return grants
 
-
-def json_schema() -> dict[str, Any]:
-    """Give the published JSON Schema, made from the model."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA_ID,
-        **PolicyFile.model_json_schema(),
-    }
+    def all_issuers(self) -> list[IssuerSettings]:
+        """Return the issuers, the short form first."""
+        return [*([] if self.bitbucket is None else [self.bitbucket]), *self.issuers]
 
 
-def schema_text() -> str:
-    """Give the published JSON Schema as it is committed."""
-    return json.dumps(json_schema(), indent=2) + "\n"
+def kind_of(settings: IssuerSettings) -> type[Issuer]:
+    """Return the kind of issuer that a table is about."""
+    return KINDS[settings.kind]
+
+
+def asked_for(grant: _GrantTable) -> dict[str, str]:
+    """Return what a grant asks of attested claims, by the keys of its issuer's kind."""
+    short = {key: getattr(grant, key) for key in _SHORT_KEYS}
+    return {**grant.match, **{key: value for key, value in short.items() if value is not None}}
 
 
 def read(raw: bytes, name: str) -> PolicyFile:
-    """Parse and check a policy's bytes. `PolicyError` for every mistake in them, all at once."""
+    """Parse and check a policy's bytes. Raises `PolicyError` with every mistake that can be seen at once.
+
+    `name` is what the messages call the file.
+    """
     try:
         text = raw.decode("utf-8")
         document = tomllib.loads(text)
@@ -112,54 +137,65 @@ def read(raw: bytes, name: str) -> PolicyFile:
     except RecursionError:
         raise PolicyError(f"{name}: is nested too deep") from None
     try:
-        return PolicyFile.model_validate(document)
+        parsed = PolicyFile.model_validate(document)
     except ValidationError as error:
-        mistakes = [
-            f"{name}:{_line(text, detail['loc'])}: {_key(detail['loc'])}: {_said(dict(detail))}"
-            for detail in error.errors(include_url=False)
-        ]
-        raise PolicyError("\n".join(mistakes)) from None
+        raise policy_error(name, text, [*_no_issuer(document), *mistakes_of(error)]) from None
+    if mistakes := [*_no_issuer(document)] or [*_contradictions(parsed)]:
+        raise policy_error(name, text, mistakes)
+    return parsed
 
 
-def _key(location: tuple[int | str, ...]) -> str:
-    key = ""
-    for part in location:
-        # Positions count from one, as people do.
-        key += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if key else part
-    return f"`{key}`"
+def _no_issuer(document: dict[str, Any]) -> Iterator[tuple[Location, str]]:
+    if not document.get("bitbucket") and not document.get("issuers"):
+        yield ("bitbucket",), "is required, or a table of `[[issuers]]`"
 
 
-def _said(detail: dict[str, Any]) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return "is no key of a policy: remove it, or mend its spelling"
-    if kind == "missing":
-        return "is required"
-    if kind == "string_pattern_mismatch":
-        return f"is not {_EXPECTED.get(context['pattern'], 'text that fits ' + context['pattern'])}"
-    if kind == "value_error":
-        return str(context["error"])
-    message: str = detail["msg"]
-    return message[0].lower() + message[1:]
+def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
+    """Find what is wrong between the tables: issuers that are not there, and keys that their kind does not know."""
+    issuers = parsed.all_issuers()
+    names = [issuer.name for issuer in issuers]
+    for position, issuer in enumerate(parsed.issuers):
+        if names.count(issuer.name) > 1:
+            yield ("issuers", position, "name"), f"`{issuer.name}` is the name of two issuers: give each its own"
+    by_name = dict(zip(names, issuers, strict=True))
+    for position, grant in enumerate(parsed.grants):
+        settings = issuers[0] if grant.issuer is None else by_name.get(grant.issuer)
+        if settings is None:
+            known = ", ".join(f"`{name}`" for name in names)
+            yield ("grants", position, "issuer"), f"is no issuer of this policy: expected one of {known}"
+        else:
+            for key, what in _grant_mistakes(grant, kind_of(settings)):
+                yield ("grants", position, *key), what
 
 
-def _line(text: str, location: tuple[int | str, ...]) -> int:
-    """Find the line of a key: tomllib does not tell. Where it cannot be found, the line of what encloses it."""
-    lines = text.splitlines()
-    table, position, key = location[0], next((part for part in location if isinstance(part, int)), None), location[-1]
-    header = re.compile(r"\s*\[+\s*" + re.escape(str(table)) + r"\s*\]+")
-    starts = [number for number, line in enumerate(lines) if header.match(line)]
-    if not starts:
-        return next((n for n, line in enumerate(lines, 1) if re.match(rf"\s*{re.escape(str(table))}\s*=", line)), 1)
-    start = starts[min(position or 0, len(starts) - 1)]
-    key = next((part for part in location[1:] if isinstance(part, str)), key)
-    for number in range(start + 1, len(lines)):
-        if lines[number].lstrip().startswith("["):
-            break
-        if re.match(rf"\s*[\"']?{re.escape(str(key))}[\"']?\s*=", lines[number]):
-            return number + 1
-    return start + 1
+def _grant_mistakes(grant: _GrantTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
+    matchable = _matchable(kind)
+    known = ", ".join(f"`{key}`" for key in matchable)
+    for key in _SHORT_KEYS:
+        if getattr(grant, key) is not None:
+            if key in grant.match:
+                yield ("match", key), f"is given twice: once as `{key}`"
+            if kind is not Bitbucket:
+                yield (key,), f"is a key of Bitbucket's grants: one of a `{kind.kind}` issuer has `match`"
+    for key, value in grant.match.items():
+        if key not in matchable:
+            yield ("match", key), f"is nothing that a `{kind.kind}` issuer attests: expected one of {known}"
+            continue
+        try:
+            TypeAdapter(matchable[key].value).validate_python(value, strict=True)
+        except ValidationError as error:
+            yield ("match", key), said(dict(error.errors(include_url=False)[0]))
+    asked = asked_for(grant)
+    for key, claim in matchable.items():
+        if claim.pinned and key not in asked:
+            yield (key,), "is required"
 
 
-if __name__ == "__main__":
-    print(schema_text(), end="")  # noqa: T201 - that is what it is run for
+def schema_text() -> str:
+    """Return the published JSON Schema, made from the model, as it is committed."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **PolicyFile.model_json_schema(),
+    }
+    return json.dumps(schema, indent=2) + "\n"

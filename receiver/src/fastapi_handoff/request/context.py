@@ -1,4 +1,4 @@
-"""What is known so far about one request: it grows as the checks go well, and becomes the request's audit record."""
+"""What is known so far about one request: it grows as checks pass, and becomes the request's audit records."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff.audit import AuditEntry
-from fastapi_handoff.request.checks import Trace
+from fastapi_handoff.request.checks import Checks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fastapi_handoff.identity import Identity
-
 
 @dataclass(slots=True)
-class Case:
+class RequestContext:
     """One request. `actor`, `grant` and `policy` stay `None` until they are attested."""
 
     action: str
+    """What the audit calls it: `token.exchange`, `event.accept`, …"""
     resource: str
-    """Method and path."""
+    """Method and path: `POST /handoff/events`."""
     trace_id: str
-    trace: Trace = field(default_factory=Trace)
+    """W3C trace id, 32 hex digits."""
+    checks: Checks = field(default_factory=Checks)
     actor: Mapping[str, str | None] | None = None
     grant: str | None = None
     policy: str | None = None
@@ -30,9 +30,10 @@ class Case:
     event_digest: str | None = None
     asserted: Mapping[str, Any] | None = None
 
-    def identify(self, identity: Identity) -> None:
-        """Note who asks: token and proof have verified."""
-        self.actor, self.grant, self.policy = identity.actor(), identity.grant, identity.policy
+    def authenticated(self, actor: Mapping[str, str | None], grant: str, policy: str) -> None:
+        """Note who asks, once token and proof have verified; from now on a refusal shows its checks."""
+        self.actor, self.grant, self.policy = actor, grant, policy
+        self.checks.disclosed = True
 
     def entry(
         self,
@@ -43,7 +44,7 @@ class Case:
         outcome: Mapping[str, Any] | None = None,
         receipt: str | None = None,
     ) -> AuditEntry:
-        """Give the record of what was decided."""
+        """Return the audit record of a decision about this request."""
         return AuditEntry(
             action=action or self.action,
             decision=decision,

@@ -1,4 +1,4 @@
-"""Reading a request before anything in it is trusted: sizes first, each header once, the trace id."""
+"""The headers, the trace id and the path of a request, read before anything in it is trusted."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from starlette.requests import ClientDisconnect
-
 from fastapi_handoff.request.limits import HEADER_BYTES
 from fastapi_handoff.request.refusal import Refusal
 
 if TYPE_CHECKING:
-    from fastapi import Request
     from starlette.types import Scope
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
@@ -39,7 +36,7 @@ class RequestHeaders:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
 
     def one(self, name: str, code: str | None = None) -> str | None:
-        """Give the value of a header, `None` if absent. A second one is refused with the header's own code."""
+        """Return the value of a header, `None` if absent. A second one is refused with `code`, or the header's own."""
         values = self._values.get(name)
         if values is None:
             return None
@@ -48,13 +45,13 @@ class RequestHeaders:
         return values[0]
 
     def media_type(self, code: str) -> str | None:
-        """Give the media type of the body, without parameters and in lower case."""
+        """Return the media type of the body, without parameters and in lower case."""
         value = self.one("content-type", code)
         return None if value is None else value.partition(";")[0].strip().lower()
 
 
 def trace_id(scope: Scope) -> str:
-    """Give the trace id of the `traceparent` header (W3C), or a new one where there is no valid one.
+    """Return the trace id of the `traceparent` header (W3C), or a new one where there is no valid one.
 
     The scope keeps it, so that all records of one request have the same.
     """
@@ -72,39 +69,14 @@ def _sent_trace_id(scope: Scope) -> str | None:
     return match[1]
 
 
-async def read_body(request: Request, limit: int, code: str) -> bytes:
-    """Read a body of at most `limit` bytes, however it is sent. Raises `Refusal`: `payload-too-large`.
-
-    `code` is for a body whose sender went away in the middle; nobody will read that answer.
-    """
-    length = request.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= limit):
-        raise Refusal("payload-too-large", f"the body is longer than {limit} bytes")
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            # Counted as it comes: a chunked body does not say its length, and one that does may lie.
-            if len(body) > limit:
-                raise Refusal("payload-too-large", f"the body is longer than {limit} bytes")
-    except ClientDisconnect:
-        raise Refusal(code, "the body ended before it was complete") from None
-    return bytes(body)
-
-
 def text_path(scope: Scope) -> str:
-    """Give the path of the request as it was sent, percent signs and all, without the query.
+    """Return the path of the request as it was sent, percent signs and all, without the query.
 
     A prefix that a proxy cut is put back; what a mount took from the path is in it anyway.
     """
     raw: bytes | None = scope.get("raw_path")
     sent = raw.partition(b"?")[0].decode("latin-1") if raw is not None else str(scope["path"])
     return sent if _has_root(scope) else _root(scope) + sent
-
-
-def route_path(scope: Scope) -> str:
-    """Give the path that routes are matched with: decoded, and without the prefix under which a proxy has the app."""
-    return str(scope["path"])[len(_root(scope)) :] if _has_root(scope) else str(scope["path"])
 
 
 def _root(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from fastapi_handoff.store.tables import (
     proof_ids,
     public_keys,
     receipts,
-    step_token_bindings,
+    subject_token_bindings,
 )
 from fastapi_handoff.store.text import storable
 
@@ -26,6 +26,6 @@ __all__ = [
     "proof_ids",
     "public_keys",
     "receipts",
-    "step_token_bindings",
     "storable",
+    "subject_token_bindings",
 ]

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, tuple_
 from fastapi_handoff.store import engine, migrate, writer
 from fastapi_handoff.store.errors import StoreUnavailable, translated
 from fastapi_handoff.store.old_api import OldApi
-from fastapi_handoff.store.tables import proof_ids, public_keys, step_token_bindings
+from fastapi_handoff.store.tables import proof_ids, public_keys, subject_token_bindings
 from fastapi_handoff.store.workers import Workers
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Store(OldApi):
     async def purge(self, now: int) -> int:
         """Delete bindings, proof ids and public keys that expired before `now` (unix seconds); return how many."""
         purged = 0
-        for column in (step_token_bindings.c.expires_at, proof_ids.c.expires_at, public_keys.c.not_after):
+        for column in (subject_token_bindings.c.expires_at, proof_ids.c.expires_at, public_keys.c.not_after):
             key = column.table.primary_key.columns
             expired = select(*key).where(column < now).limit(PURGE_BATCH)
             delete_some = partial(_rows_changed, statement=delete(column.table).where(tuple_(*key).in_(expired)))

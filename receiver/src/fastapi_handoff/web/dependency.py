@@ -1,4 +1,4 @@
-"""`Security(handoff.identity, scopes=[…])`: the same gate for the app's own routes."""
+"""`Security(handoff.identity, scopes=[…])`: the same authentication for the app's own routes."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of `__call__`.
 from fastapi import HTTPException, Request, WebSocketException
@@ -11,15 +11,12 @@ from starlette.requests import HTTPConnection
 from starlette.status import WS_1008_POLICY_VIOLATION
 
 from fastapi_handoff.audit import append
-from fastapi_handoff.auth.authenticate import Gate, require_scopes
-from fastapi_handoff.auth.dpop import normal_url
-from fastapi_handoff.auth.replay import claim
+from fastapi_handoff.auth import Authenticator, require_scopes
 from fastapi_handoff.identity import Identity
-from fastapi_handoff.request.context import Case
-from fastapi_handoff.request.headers import RequestHeaders, text_path, trace_id
-from fastapi_handoff.request.refusal import Refusal, problem
+from fastapi_handoff.request import Refusal, RequestContext, RequestHeaders, normal_url, text_path, trace_id
 from fastapi_handoff.store import StoreUnavailable
-from fastapi_handoff.web.responses import Desk
+from fastapi_handoff.web.recorder import Recorder
+from fastapi_handoff.web.responses import problem
 
 ATTESTED_KEY = "fastapi_handoff.attested"
 """Where a request's scope has the identities that were attested for it, each under the dependency that attested it.
@@ -53,46 +50,47 @@ class Refused(HTTPException):
 class IdentityDependency(DPoP):
     """Verifies token, proof and scopes, uses the proof up, and records the call; a refusal is recorded too."""
 
-    def __init__(self, gate: Gate, desk: Desk, *, origin: str) -> None:
+    def __init__(self, authenticator: Authenticator, recorder: Recorder, *, origin: str) -> None:
         super().__init__()
-        self._gate = gate
-        self._desk = desk
+        self._authenticator = authenticator
+        self._recorder = recorder
         self._origin = origin
 
     async def __call__(self, connection: HTTPConnection, needed: SecurityScopes) -> Identity:  # type: ignore[override]
-        """Give the identity of the caller. Raises `Refused`, which is answered as a problem."""
+        """Return the identity of the caller. Raises `Refused`, which is answered as a problem."""
         if connection.scope["type"] != "http":
             # A proof is for one request. What comes later over a socket would have none, and no record.
             raise WebSocketException(WS_1008_POLICY_VIOLATION, "`handoff.identity` is not for websockets")
         request = Request(connection.scope)
-        case = Case("route.call", f"{request.method} {text_path(request.scope)}", trace_id(request.scope))
+        context = RequestContext("route.call", f"{request.method} {text_path(request.scope)}", trace_id(request.scope))
         attested: dict[IdentityDependency, Identity] = request.scope.setdefault(ATTESTED_KEY, {})
         identity = attested.get(self)
         try:
             if identity is None:
-                identity = attested[self] = await self._admit(request, needed.scopes, case)
+                identity = attested[self] = await self._admit(request, needed.scopes, context)
             else:
                 # Asked for twice in one request, with other scopes: its proof is used up already.
-                case.identify(identity)
-                case.trace.disclosed = True
-                require_scopes(identity, needed.scopes, case.trace)
+                context.authenticated(identity.actor(), identity.grant, identity.policy)
+                require_scopes(identity, needed.scopes, context.checks)
         except (Refusal, StoreUnavailable) as error:
             _answer_with_problems(request)
-            response = await self._desk.refuse(error, case, problem)
+            response = await self._recorder.refuse(error, context, problem)
             raise Refused(response, getattr(error, "code", "store-unavailable")) from None
         return identity
 
-    async def _admit(self, request: Request, scopes: list[str], case: Case) -> Identity:
+    async def _admit(self, request: Request, scopes: list[str], context: RequestContext) -> Identity:
         headers = RequestHeaders(request.scope)
         target = normal_url(self._origin + text_path(request.scope)) or ""
-        caller = await self._gate.admit(headers, request.method, target, int(self._desk.clock()), case)
-        require_scopes(caller.identity, scopes, case.trace)
+        caller = await self._authenticator.authenticate(
+            headers, request.method, target, int(self._recorder.clock()), context
+        )
+        require_scopes(caller.identity, scopes, context.checks)
 
         def accept(connection: Connection) -> None:
-            claim(connection, caller.proof)
-            append(connection, case.entry("accepted"), clock=self._desk.clock)
+            caller.replay.claim(connection)
+            append(connection, context.entry("accepted"), clock=self._recorder.clock)
 
-        await self._desk.store.write(accept)
+        await self._recorder.store.write(accept)
         return caller.identity
 
 

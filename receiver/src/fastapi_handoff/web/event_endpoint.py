@@ -1,101 +1,118 @@
-"""The reception of events: from bytes to a delivery that passed its checks, in the protocol's order."""
+"""`/events`: from a body to a delivery that passed its checks, in the protocol's order, and to its receipt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from fastapi_handoff.auth.authenticate import require_scopes
-from fastapi_handoff.dispatch.dispatcher import Delivery
-from fastapi_handoff.events import cdevents as events
-from fastapi_handoff.events import integrity as signature
+from fastapi.responses import JSONResponse
+
+from fastapi_handoff.auth import require_scopes
+from fastapi_handoff.dispatch import Delivery
+from fastapi_handoff.events import (
+    PIPE_EVENTS,
+    EventMalformed,
+    require_digest,
+    require_signature,
+    require_webhook_headers,
+)
+from fastapi_handoff.request import EVENT_BODY_BYTES, RequestHeaders
+from fastapi_handoff.web.body import read_body
+from fastapi_handoff.web.recorded_route import context_of
 
 if TYPE_CHECKING:
-    from fastapi_handoff.audit import Clock
-    from fastapi_handoff.auth.authenticate import Gate
-    from fastapi_handoff.dispatch.dispatcher import Deliveries
-    from fastapi_handoff.dispatch.receipts import Receipt
-    from fastapi_handoff.dispatch.registry import Handlers
-    from fastapi_handoff.events.cdevents import CloudEvent
-    from fastapi_handoff.events.integrity import SigningSecrets
-    from fastapi_handoff.request.context import Case
-    from fastapi_handoff.request.headers import RequestHeaders
+    from fastapi import Request
 
-CLOUDEVENT: Final = "application/cloudevents+json"
+    from fastapi_handoff.audit import Clock
+    from fastapi_handoff.auth import Authenticator, Caller
+    from fastapi_handoff.dispatch import Dispatcher, Handlers, Receipt
+    from fastapi_handoff.events import Event, SigningSecrets
+    from fastapi_handoff.request import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class EventEndpoint:
     """Takes events, and tells what became of them."""
 
-    gate: Gate
+    url: str
+    """The receiver's."""
+    authenticator: Authenticator
     secrets: SigningSecrets
     handlers: Handlers
-    deliveries: Deliveries
+    dispatcher: Dispatcher
     clock: Clock
 
-    async def take(self, body: bytes, headers: RequestHeaders, case: Case) -> Receipt:
-        """Verify and deliver an event. Raises `Refusal` and `StoreUnavailable`; then its handler was not started."""
+    async def deliver(self, request: Request) -> JSONResponse:
+        """Answer `POST /events`. Raises `Refusal` and `StoreUnavailable`."""
+        context, headers = context_of(request), RequestHeaders(request.scope)
+        body = await read_body(request, EVENT_BODY_BYTES, "event-malformed")
         now = int(self.clock())
-        trace = case.trace
-        caller = await self.gate.admit(headers, "POST", f"{self.gate.url}/events", now, case)
-        digest = signature.require_digest(body, headers.one("content-digest"), caller.proof.content_digest, trace)
+        caller = await self.authenticator.authenticate(headers, "POST", f"{self.url}/events", now, context)
+        delivery = self._read(body, headers, caller, now, context)
+        return self._answer(await self.dispatcher.accept(delivery, context))
+
+    async def tell(self, request: Request) -> JSONResponse:
+        """Answer `GET /events/{event_id}`. Raises `Refusal` and `StoreUnavailable`."""
+        context, headers = context_of(request), RequestHeaders(request.scope)
+        event_id: str = request.path_params["event_id"]
+        target = f"{self.url}/events/{event_id}"
+        caller = await self.authenticator.authenticate(headers, "GET", target, int(self.clock()), context)
+        return self._answer(await self.dispatcher.read(event_id, caller, context))
+
+    def _read(
+        self, body: bytes, headers: RequestHeaders, caller: Caller, now: int, context: RequestContext
+    ) -> Delivery:
+        """Check what binds the bytes, then read them, then compare what they say with who sent them."""
+        checks = context.checks
+        digest = require_digest(body, headers.one("content-digest"), caller.content_digest, checks)
         timestamp = headers.one("webhook-timestamp")
-        event_id = signature.require_webhook_headers(headers.one("webhook-id"), timestamp, now, trace)
-        case.event_id, case.event_digest = event_id, digest
-        signature.require_signature(
-            self.secrets, f"{event_id}.{timestamp}.", body, headers.one("webhook-signature"), trace
-        )
-        event = _read(body, headers, event_id, case)
-        case.asserted = events.asserted_members(event)
-        events.require_identity(event, caller.identity, caller.grant, trace)
-        predicate = events.predicate(event.type)
-        handler = self.handlers.find(predicate)
+        event_id = require_webhook_headers(headers.one("webhook-id"), timestamp, now, checks)
+        context.event_id, context.event_digest = event_id, digest
+        require_signature(self.secrets, f"{event_id}.{timestamp}.", body, headers.one("webhook-signature"), checks)
+        event = _parse(body, headers, event_id, context)
+        context.asserted = event.asserted()
+        event.require_identity(caller.identity, caller.grant, checks)
+        handler = self.handlers.find(event.name)
         if handler is None:
-            raise trace.refuse(
+            raise checks.refuse(
                 "handler",
                 "registered",
-                predicate,
+                event.name,
                 "event-not-handled",
-                f"this receiver has no handler of `{predicate}`",
+                f"this receiver has no handler of `{event.name}`",
             )
-        require_scopes(caller.identity, [handler.scope], trace)
-        return await self.deliveries.accept(Delivery(event, body, digest, caller), case)
+        require_scopes(caller.identity, [handler.scope], checks)
+        return Delivery(event, body, digest, caller, handler)
 
-    async def tell(self, event_id: str, headers: RequestHeaders, case: Case) -> Receipt:
-        """Give the receipt of an event. Raises `Refusal` and `StoreUnavailable`."""
-        caller = await self.gate.admit(headers, "GET", f"{self.gate.url}/events/{event_id}", int(self.clock()), case)
-        return await self.deliveries.read(event_id, caller, case)
-
-    def answer(self, receipt: Receipt) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Give status, members and headers of the answer about a receipt."""
-        if not receipt.is_running:
-            return 200, receipt.answer(), {}
+    def _answer(self, receipt: Receipt) -> JSONResponse:
+        members: dict[str, Any] = receipt.answer()
+        if receipt.is_final:
+            return JSONResponse(members)
         headers = {
-            "Location": f"{self.gate.url}/events/{receipt.event_id}",
-            "Retry-After": str(self.deliveries.retry_after(receipt)),
+            "Location": f"{self.url}/events/{receipt.event_id}",
+            "Retry-After": str(self.dispatcher.retry_after(receipt)),
         }
-        return 202, receipt.answer(), headers
+        return JSONResponse(members, 202, headers)
 
 
-def _read(body: bytes, headers: RequestHeaders, event_id: str, case: Case) -> CloudEvent:
-    media_type = headers.media_type("event-malformed")
-    if media_type != CLOUDEVENT:
-        raise case.trace.refuse(
+def _parse(body: bytes, headers: RequestHeaders, event_id: str, context: RequestContext) -> Event:
+    media_type, expected = headers.media_type("event-malformed"), PIPE_EVENTS.media_type
+    if media_type != expected:
+        raise context.checks.refuse(
             "content-type",
-            CLOUDEVENT,
+            expected,
             media_type,
             "event-malformed",
-            f"the body's `Content-Type` is not `{CLOUDEVENT}`",
+            f"the body's `Content-Type` is not `{expected}`",
         )
     try:
-        event = events.parse(body)
-    except events.EventMalformed as error:
-        raise case.trace.refuse(
-            "event", "a CDEvents service event in a CloudEvent", "malformed", "event-malformed", str(error)
+        event = PIPE_EVENTS.parse(body)
+    except EventMalformed as error:
+        raise context.checks.refuse(
+            "event", PIPE_EVENTS.description, "malformed", "event-malformed", str(error)
         ) from None
     if event.id != event_id:
-        raise case.trace.refuse(
+        raise context.checks.refuse(
             "webhook-id", event.id, event_id, "event-malformed", "`webhook-id` is not the id of the event"
         )
     return event

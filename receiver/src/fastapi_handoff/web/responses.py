@@ -1,50 +1,61 @@
-"""Where every request ends that does not go well: its refusal is recorded, then told."""
+"""What a request is answered: RFC 9457 problems, and OAuth errors at the token endpoint."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi_handoff.audit import append
-from fastapi_handoff.request.refusal import Refusal
-from fastapi_handoff.store import StoreUnavailable
+from fastapi.responses import JSONResponse
+
+from fastapi_handoff.request import CODES, TRACE_CHECKS, Check, Refusal
 
 if TYPE_CHECKING:
-    from fastapi.responses import JSONResponse
+    from fastapi_handoff.audit import AuditHead
 
-    from fastapi_handoff.audit import AuditEntry, AuditHead, Clock
-    from fastapi_handoff.request.context import Case
-    from fastapi_handoff.request.refusal import Render
-    from fastapi_handoff.store import Store
+DOCUMENTATION: Final = "https://bitbucket.org/fastapi-handoff/fastapi-handoff/src/main/docs/troubleshooting.md"
 
-logger = logging.getLogger(__name__)
+Render = Callable[[Refusal, Sequence[Check], str, "AuditHead | None"], JSONResponse]
+"""How a refusal is answered. Takes the refusal, the checks that the client may see, the trace id, and the record of the
+refusal where the client may see that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Records, and turns refusals into answers."""
+class ProblemResponse(JSONResponse):
+    """A refusal as `application/problem+json` (RFC 9457)."""
 
-    store: Store
-    clock: Clock
+    media_type = "application/problem+json"
 
-    async def record(self, entry: AuditEntry) -> AuditHead:
-        """Append one record in a transaction of its own. Raises `StoreUnavailable`."""
-        return await self.store.write(lambda connection: append(connection, entry, clock=self.clock))
 
-    async def refuse(self, error: Refusal | StoreUnavailable, case: Case, render: Render) -> JSONResponse:
-        """Give the answer of a request that came to nothing. A refusal that cannot be recorded is a 503."""
-        if isinstance(error, Refusal):
-            check = None if error.check is None else {"check": error.check.as_json()}
-            try:
-                head = await self.record(case.entry("refused", code=error.code, outcome=check))
-            except StoreUnavailable as away:
-                error = away
-            else:
-                # Who is not authenticated learns the code, and nothing of what was expected.
-                shown = case.trace if case.trace.disclosed else ()
-                return render(error, shown, case.trace_id, head if case.trace.disclosed else None)
-        # `%r`: a path may hold line ends, and the log must not get lines of a stranger's making.
-        logger.error("%r is refused, for nothing can be recorded: %s", case.resource, error)
-        refusal = Refusal("store-unavailable", "the receiver cannot record anything now, so it does nothing: try again")
-        return render(refusal, (), case.trace_id, None)
+def problem(refusal: Refusal, checks: Sequence[Check], trace_id: str, audit: AuditHead | None) -> JSONResponse:
+    """Render a refusal for every route but the token endpoint."""
+    members: dict[str, Any] = {
+        "type": f"{DOCUMENTATION}#{refusal.code}",
+        "title": CODES[refusal.code].title,
+        "status": refusal.status,
+        "detail": refusal.detail,
+        **_common(refusal, checks, trace_id, audit),
+    }
+    return ProblemResponse(members, refusal.status, refusal.headers)
+
+
+def oauth_error(refusal: Refusal, checks: Sequence[Check], trace_id: str, audit: AuditHead | None) -> JSONResponse:
+    """Render a refusal of the token endpoint (RFC 6749, section 5.2, with three members more)."""
+    members: dict[str, Any] = {
+        "error": refusal.error,
+        "error_description": refusal.detail,
+        **_common(refusal, checks, trace_id, audit),
+    }
+    status, headers = refusal.status, {"Cache-Control": "no-store", **refusal.headers}
+    if refusal.code.startswith("proof-"):
+        # RFC 9449, section 5: at the token endpoint an invalid proof is a 400 like every other error of the request.
+        status = 400
+        del headers["WWW-Authenticate"]
+    return JSONResponse(members, status, headers)
+
+
+def _common(refusal: Refusal, checks: Sequence[Check], trace_id: str, audit: AuditHead | None) -> dict[str, Any]:
+    members: dict[str, Any] = {
+        "code": refusal.code,
+        "trace": [check.as_json() for check in checks[:TRACE_CHECKS]],
+        "trace_id": trace_id,
+    }
+    return members if audit is None else {**members, "audit": {"seq": audit.seq, "hash": audit.hash}}

@@ -1,93 +1,57 @@
-"""The handoff's routes. Each reads its request itself: sizes first, and nothing parsed before it is measured."""
+"""The handoff's routes. Each endpoint reads its request itself: sizes first, and nothing is parsed before."""
 
 from __future__ import annotations
 
-import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from fastapi.utils import generate_unique_id
 
-from fastapi_handoff.request.context import Case
-from fastapi_handoff.request.headers import RequestHeaders, read_body, trace_id
-from fastapi_handoff.request.limits import EVENT_BODY_BYTES, TOKEN_BODY_BYTES
-from fastapi_handoff.request.refusal import RETRY_AFTER, Refusal, Render, oauth_error, problem
-from fastapi_handoff.store import StoreUnavailable
-from fastapi_handoff.web import openapi, token_request
+from fastapi_handoff.request import RETRY_AFTER
+from fastapi_handoff.web import openapi
 from fastapi_handoff.web.dependency import DPoP
+from fastapi_handoff.web.recorded_route import Recorded, RecordedRoute
+from fastapi_handoff.web.responses import oauth_error, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from fastapi_handoff.auth.signing_keys import SigningKeys
-    from fastapi_handoff.web.event_endpoint import Reception
+    from fastapi_handoff.auth import SigningKeys
+    from fastapi_handoff.web.event_endpoint import EventEndpoint
     from fastapi_handoff.web.health import Health
-    from fastapi_handoff.web.responses import Desk
-    from fastapi_handoff.web.token_endpoint import Exchange
+    from fastapi_handoff.web.recorder import Recorder
+    from fastapi_handoff.web.token_endpoint import TokenEndpoint
+
+RECORDED: Final = {
+    "handoff_token": Recorded("token.exchange", "/token", oauth_error),
+    "handoff_events": Recorded("event.accept", "/events", problem),
+    "handoff_receipt": Recorded("receipt.read", "/events/{event_id}", problem),
+    "handoff_jwks": Recorded("keys.read", "/jwks.json", problem),
+}
+"""By the route's name. `/health` records nothing and refuses nothing."""
 
 
 def build(
-    path: str, *, desk: Desk, exchange: Exchange, reception: Reception, keys: SigningKeys, health: Health
+    path: str, *, recorder: Recorder, tokens: TokenEndpoint, events: EventEndpoint, keys: SigningKeys, health: Health
 ) -> APIRouter:
-    """Give the router of a receiver; `path` is that of its URL, for the audit records.
+    """Return the router of a receiver; `path` is that of its public URL, for the audit records."""
+    own_route = type("HandoffRoute", (RecordedRoute,), {"recorder": recorder, "base_path": path, "recorded": RECORDED})
+    router = APIRouter(tags=["handoff"], route_class=own_route)
 
-    The names of the routes that change something are this router's alone: an app finds their paths by them.
-    """
-    # With the same names, the second handoff of an app would take the first one's paths for its own. The OpenAPI page
-    # keeps the plain names: it must not change with each start.
-    suffix = f"_{secrets.token_hex(8)}"
-    router = APIRouter(
-        tags=["handoff"],
-        generate_unique_id_function=lambda route: generate_unique_id(route).replace(suffix, ""),
-    )
-
-    async def answer(
-        request: Request, action: str, resource: str, render: Render, work: Callable[[Case], Awaitable[JSONResponse]]
-    ) -> JSONResponse:
-        case = Case(action, f"{request.method} {path}{resource}", trace_id(request.scope))
-        try:
-            return await work(case)
-        except (Refusal, StoreUnavailable) as error:
-            return await desk.refuse(error, case, render)
-
-    @router.post("/token", name=f"handoff_token{suffix}", **openapi.TOKEN)
+    @router.post("/token", name="handoff_token", **openapi.TOKEN)
     async def token(request: Request) -> JSONResponse:
-        async def work(case: Case) -> JSONResponse:
-            headers = RequestHeaders(request.scope)
-            body = await read_body(request, TOKEN_BODY_BYTES, "token-request-malformed")
-            asked = token_request.parse(body, headers.media_type("token-request-malformed"), exchange.url)
-            members = await exchange.answer(asked, headers, case)
-            return JSONResponse(members, headers={"Cache-Control": "no-store"})
+        return await tokens.exchange(request)
 
-        return await answer(request, "token.exchange", "/token", oauth_error, work)
-
-    @router.post("/events", name=f"handoff_events{suffix}", **openapi.EVENTS)
-    async def events(request: Request) -> JSONResponse:
-        async def work(case: Case) -> JSONResponse:
-            headers = RequestHeaders(request.scope)
-            body = await read_body(request, EVENT_BODY_BYTES, "event-malformed")
-            return _receipt(reception, await reception.take(body, headers, case))
-
-        return await answer(request, "event.accept", "/events", problem, work)
+    @router.post("/events", name="handoff_events", **openapi.EVENTS)
+    async def deliver(request: Request) -> JSONResponse:
+        return await events.deliver(request)
 
     # The dependency brings the scheme into the OpenAPI page. `openapi.EVENTS` names it without the time that one takes.
     @router.get("/events/{event_id}", name="handoff_receipt", dependencies=[Depends(DPoP())], **openapi.RECEIPT)
     async def receipt(request: Request) -> JSONResponse:
-        event_id: str = request.path_params["event_id"]
-
-        async def work(case: Case) -> JSONResponse:
-            headers = RequestHeaders(request.scope)
-            return _receipt(reception, await reception.tell(event_id, headers, case))
-
-        return await answer(request, "receipt.read", f"/events/{event_id}", problem, work)
+        return await events.tell(request)
 
     @router.get("/jwks.json", name="handoff_jwks", **openapi.KEYS)
-    async def jwks(request: Request) -> JSONResponse:
-        async def work(_: Case) -> JSONResponse:
-            return JSONResponse({"keys": await keys.all_public(int(desk.clock()))})
-
-        return await answer(request, "keys.read", "/jwks.json", problem, work)
+    async def jwks() -> JSONResponse:
+        return JSONResponse({"keys": await keys.all_public(int(recorder.clock()))})
 
     @router.get("/health", name="handoff_health", **openapi.HEALTH)
     async def readiness() -> JSONResponse:
@@ -100,8 +64,3 @@ def build(
         return JSONResponse(members) if is_ready else JSONResponse(members, 503, {"Retry-After": str(RETRY_AFTER)})
 
     return router
-
-
-def _receipt(reception: Reception, receipt: Any) -> JSONResponse:
-    status, members, headers = reception.answer(receipt)
-    return JSONResponse(members, status, headers)

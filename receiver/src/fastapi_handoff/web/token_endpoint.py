@@ -1,77 +1,80 @@
-"""The exchange: a step token for an access token (RFC 8693), bound to the proof's key."""
+"""`/token`: the exchange of a subject token for an access token (RFC 8693) that is bound to the proof's key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastapi.responses import JSONResponse
+
 from fastapi_handoff.audit import append
-from fastapi_handoff.auth import access_token
-from fastapi_handoff.auth import dpop as proof
-from fastapi_handoff.auth.replay import bind, claim
+from fastapi_handoff.auth import bind, mint, verify_proof
 from fastapi_handoff.identity import attested_actor
-from fastapi_handoff.issuers import bitbucket as step_token
-from fastapi_handoff.request.refusal import Refusal
+from fastapi_handoff.issuers import subject_token
+from fastapi_handoff.request import TOKEN_BODY_BYTES, Refusal, RequestHeaders
+from fastapi_handoff.web import token_request
+from fastapi_handoff.web.body import read_body
+from fastapi_handoff.web.recorded_route import context_of
 from fastapi_handoff.web.token_request import ACCESS_TOKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import Request
     from sqlalchemy import Connection
 
     from fastapi_handoff.audit import Clock
-    from fastapi_handoff.auth.dpop import Proof
-    from fastapi_handoff.auth.signing_keys import SigningKeys
-    from fastapi_handoff.issuers.bitbucket import StepIdentity
-    from fastapi_handoff.issuers.jwks import Issuer
-    from fastapi_handoff.policy.model import Decision, Grant, Policy
-    from fastapi_handoff.request.context import Case
-    from fastapi_handoff.request.headers import RequestHeaders
+    from fastapi_handoff.auth import Proof, SigningKeys
+    from fastapi_handoff.issuers import Attested
+    from fastapi_handoff.issuers.jwks import IssuerKeys
+    from fastapi_handoff.policy import Decision, Grant, Policy
+    from fastapi_handoff.request import RequestContext
     from fastapi_handoff.store import Store
-    from fastapi_handoff.web.token_request import TokenRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """Makes access tokens for the steps that the policy grants something."""
+class TokenEndpoint:
+    """Issues access tokens to the callers that the policy grants something."""
 
     policy: Policy
     url: str
-    issuer: Issuer
-    keys: SigningKeys
+    """The receiver's."""
+    issuer_keys: Mapping[str, IssuerKeys]
+    """The keys of each issuer that the policy trusts, by the issuer's `iss`."""
+    signing_keys: SigningKeys
     store: Store
     clock: Clock
 
-    async def answer(self, request: TokenRequest, headers: RequestHeaders, case: Case) -> dict[str, Any]:
-        """Give the members of a successful answer. Raises `Refusal` and `StoreUnavailable`; a refusal binds nothing."""
+    async def exchange(self, request: Request) -> JSONResponse:
+        """Answer `POST /token`. Raises `Refusal` and `StoreUnavailable`; a refusal binds nothing."""
+        context, headers = context_of(request), RequestHeaders(request.scope)
+        body = await read_body(request, TOKEN_BODY_BYTES, "token-request-malformed")
+        asked = token_request.parse(body, headers.media_type("token-request-malformed"), self.url)
         now = int(self.clock())
-        step = await self._verified(request.unverified_subject_token, now, case)
-        case.actor, case.policy = attested_actor(step.sub, step.attested), self.policy.digest
-        verified = proof.verify(headers.one("dpop"), method="POST", url=f"{self.url}/token", now=now, trace=case.trace)
-        decision = self.policy.decide(step.attested, request.scopes)
-        grant = _granted(decision, case)
-        return await self._issue(step, verified, grant, decision.scopes, now, case)
-
-    async def _verified(self, text: str, now: int, case: Case) -> StepIdentity:
-        token = step_token.parse(text)
-        step_token.require_issuer(token, self.issuer.url)
-        step_token.require_algorithm(token)
-        return step_token.verify(
-            token,
-            await self.issuer.key(token.kid),
-            issuer=self.issuer.url,
-            workspace_uuid=self.policy.workspace_uuid,
-            audience=self.url,
-            now=now,
-            trace=case.trace,
+        attested = await self._verified(asked.unverified_subject_token, now, context)
+        context.actor, context.policy = attested_actor(attested), self.policy.digest
+        proof = verify_proof(
+            headers.one("dpop"), method="POST", url=f"{self.url}/token", now=now, checks=context.checks
         )
+        decision = self.policy.decide(attested.issuer.name, attested.claims, asked.scopes)
+        grant = _granted(decision, context)
+        members = await self._issue(attested, proof, grant, decision.scopes, now, context)
+        return JSONResponse(members, headers={"Cache-Control": "no-store"})
+
+    async def _verified(self, text: str, now: int, context: RequestContext) -> Attested:
+        token = subject_token.parse(text)
+        issuer = subject_token.issuer_of(token, [keys.issuer for keys in self.issuer_keys.values()])
+        key = await self.issuer_keys[issuer.url].key(token.kid)
+        return subject_token.verify(token, key, issuer, audience=self.url, now=now, checks=context.checks)
 
     async def _issue(
-        self, step: StepIdentity, verified: Proof, grant: Grant, scopes: tuple[str, ...], now: int, case: Case
+        self, attested: Attested, proof: Proof, grant: Grant, scopes: tuple[str, ...], now: int, context: RequestContext
     ) -> dict[str, Any]:
-        key = self.keys.current(now)
-        token, expires_in = access_token.mint(
-            step,
+        key = self.signing_keys.current(now)
+        token, expires_in = mint(
+            attested,
             url=self.url,
-            jkt=verified.jkt,
+            jkt=proof.id.jkt,
             scopes=scopes,
             grant=grant.name,
             policy=self.policy.digest,
@@ -79,16 +82,16 @@ class Exchange:
             now=now,
         )
         scope = " ".join(scopes)
-        outcome = {"scope": scope, "expires_in": expires_in, "jkt": verified.jkt}
+        outcome = {"scope": scope, "expires_in": expires_in, "jkt": proof.id.jkt}
 
         def issue(connection: Connection) -> None:
-            claim(connection, verified)
-            bind(connection, step, verified.jkt)
-            self.keys.publish(connection, key)
-            append(connection, case.entry("accepted", outcome=outcome), clock=self.clock)
+            proof.id.claim(connection)
+            bind(connection, attested, proof.id.jkt)
+            self.signing_keys.publish(connection, key)
+            append(connection, context.entry("accepted", outcome=outcome), clock=self.clock)
 
         await self.store.write(issue)
-        self.keys.published(key)
+        self.signing_keys.published(key)
         return {
             "access_token": token,
             "issued_token_type": ACCESS_TOKEN,
@@ -98,9 +101,9 @@ class Exchange:
         }
 
 
-def _granted(decision: Decision, case: Case) -> Grant:
-    case.trace.extend(decision.checks)
+def _granted(decision: Decision, context: RequestContext) -> Grant:
+    context.checks.extend(decision.checks)
     if decision.grant is None:
         raise Refusal(decision.code or "no-grant-matches", decision.reason or "")
-    case.grant = decision.grant.name
+    context.grant = decision.grant.name
     return decision.grant

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
-from fastapi_handoff.request.limits import SCOPE_CHARACTERS
-from fastapi_handoff.request.refusal import Refusal
+from fastapi_handoff.request import SCOPE_CHARACTERS, Refusal
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
@@ -63,7 +62,7 @@ def parse(body: bytes, media_type: str | None, resource: str) -> TokenRequest:
 
 
 def _parameters(body: bytes) -> dict[str, str]:
-    # `parse_qsl` takes `%zz` for itself.
+    # `parse_qsl` would take `%zz` literally.
     if not body.isascii() or _BROKEN_PERCENT.search(body):
         raise Refusal("token-request-malformed", "the body is not form-encoded")
     try:

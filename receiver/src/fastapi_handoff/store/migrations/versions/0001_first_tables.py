@@ -10,14 +10,16 @@ down_revision = None
 def upgrade() -> None:
     """Create them."""
     op.create_table(
-        "step_token_bindings",
-        sa.Column("issuer", sa.Text, nullable=False),
-        sa.Column("signing_input_sha256", sa.Text, nullable=False),
+        "subject_token_bindings",
+        sa.Column("issuer", sa.Text, nullable=False, comment="`iss`"),
+        sa.Column(
+            "replay_key", sa.Text, nullable=False, comment="what makes a subject token of this issuer the only one"
+        ),
         sa.Column("jkt", sa.Text, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False, comment="unix seconds"),
-        sa.PrimaryKeyConstraint("issuer", "signing_input_sha256", name="pk_step_token_bindings"),
+        sa.PrimaryKeyConstraint("issuer", "replay_key", name="pk_subject_token_bindings"),
     )
-    op.create_index("ix_step_token_bindings_expires_at", "step_token_bindings", ["expires_at"])
+    op.create_index("ix_subject_token_bindings_expires_at", "subject_token_bindings", ["expires_at"])
 
     op.create_table(
         "proof_ids",
@@ -39,9 +41,10 @@ def upgrade() -> None:
 
     op.create_table(
         "receipts",
-        sa.Column("repository_uuid", sa.Text, nullable=False),
+        sa.Column("issuer", sa.Text, nullable=False, comment="`iss` of whoever attested the caller"),
+        sa.Column("source", sa.Text, nullable=False, comment="the attested id of where the event comes from"),
         sa.Column("event_id", sa.Text, nullable=False),
-        sa.Column("sub", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False, comment="`sub`"),
         sa.Column("content_digest", sa.Text, nullable=False),
         sa.Column("event_type", sa.Text, nullable=False),
         sa.Column("scope", sa.Text),
@@ -59,7 +62,7 @@ def upgrade() -> None:
         sa.Column("completed_at", sa.BigInteger, comment="unix microseconds"),
         sa.Column("audit_seq", sa.BigInteger, nullable=False),
         sa.Column("audit_hash", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("repository_uuid", "event_id", name="pk_receipts"),
+        sa.PrimaryKeyConstraint("issuer", "source", "event_id", name="pk_receipts"),
     )
     leased = sa.text("lease_until IS NOT NULL")
     op.create_index(
@@ -75,8 +78,9 @@ def upgrade() -> None:
             "record", sa.Text, nullable=False, comment="RFC 8785 JSON; hash is SHA-256 of exactly its UTF-8 bytes"
         ),
         sa.Column("time", sa.BigInteger, nullable=False, comment="unix microseconds"),
-        sa.Column("repository_uuid", sa.Text),
-        sa.Column("actor", sa.Text),
+        sa.Column("issuer", sa.Text),
+        sa.Column("source", sa.Text),
+        sa.Column("actor", sa.Text, comment="`sub`"),
         sa.Column("action", sa.Text, nullable=False),
         sa.Column("decision", sa.Text, nullable=False),
         sa.Column("code", sa.Text),
@@ -86,5 +90,5 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name="uq_audit_records_hash"),
     )
     op.create_index("ix_audit_records_time", "audit_records", ["time"])
-    op.create_index("ix_audit_records_repository_uuid", "audit_records", ["repository_uuid", "seq"])
+    op.create_index("ix_audit_records_source", "audit_records", ["source", "seq"])
     op.create_index("ix_audit_records_event_id", "audit_records", ["event_id"])
