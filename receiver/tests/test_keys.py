@@ -57,14 +57,14 @@ async def test_flood_of_unknown_kids_costs_one_look_and_hides_no_new_key(store_u
     await store.open()
     keys, other = (SigningKeys(store, monotonic=lambda: next(clock) / 1000) for _ in range(2))
     looks = 0
-    reading = store.reading
+    read = store.read
 
-    def counted():
+    async def counted(job):
         nonlocal looks
         looks += 1
-        return reading()
+        return await read(job)
 
-    monkeypatch.setattr(store, "reading", counted)
+    monkeypatch.setattr(store, "read", counted)
     monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.01)
     key = other.current(1000)
     await store.write(lambda connection: other.publish(connection, key))
