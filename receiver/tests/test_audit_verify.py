@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
-from chain import OTHER_REPOSITORY, REPOSITORY, add, add_with_receipt, content_digest, deliver, entry, verified
+from chain import OTHER_REPOSITORY, add, add_with_receipt, content_digest, deliver, entry, verified
 from fastapi_handoff.audit import AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification
