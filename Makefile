@@ -1,7 +1,7 @@
 # What a developer types. Each target does its own set-up, and the second run is quick.
 # Needs Rust, Python 3.11 or later, and make; the tests use Docker where an engine answers, and must with REQUIRE_DOCKER=1.
 .DEFAULT_GOAL := test
-.PHONY: test demo bench campaign lint fmt lock image
+.PHONY: test demo bench campaign lint deny advisories fmt lock image
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +18,7 @@ SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh test/local_runner/
 test: $(TOOLS)
 	cargo test --locked
 	$(BIN)/python -m pytest receiver
-	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test
+	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test/e2e
 
 demo: $(TOOLS)
 	cargo build --release --locked
@@ -31,7 +31,7 @@ bench: $(TOOLS)
 # A thousand pipes against replicas on PostgreSQL, under faults; some minutes.
 campaign: $(TOOLS)
 	$(BUILD_STATIC)
-	PYTHONPATH=test:receiver/tests $(BIN)/python bench/campaign.py --pipe $(PIPE_STATIC)
+	PYTHONPATH=test:receiver/tests $(BIN)/python test/campaigns/replicas.py --pipe $(PIPE_STATIC)
 
 lint: $(TOOLS)
 	cargo fmt --check
@@ -43,6 +43,14 @@ lint: $(TOOLS)
 	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/hadolint Dockerfile
 
+# What deny.toml forbids in a dependency: licences, sources, duplicates. Needs no network once the crates are fetched.
+deny: $(TOOLS)
+	$(BIN)/cargo-deny --locked check bans licenses sources
+
+# Known holes of dependencies, by RustSec's database, which is fetched.
+advisories: $(TOOLS)
+	$(BIN)/cargo-deny --locked check advisories
+
 fmt: $(TOOLS)
 	cargo fmt
 	$(BIN)/ruff check --fix --exit-zero .
@@ -51,10 +59,9 @@ fmt: $(TOOLS)
 image:
 	test/container/image.sh
 
-# Pins requirements-dev.in with hashes; no index's address gets into the lock.
+# Pins requirements-dev.in with hashes; no index's address gets into the lock. Renovate runs the command that the lock's head names.
 lock: $(TOOLS)
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
-		--python-version 3.11 --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version=3.11 --output-file=requirements-dev.lock requirements-dev.in
 
 # The first Python that is new enough and can make a virtual environment.
 $(TOOLS): requirements-dev.lock receiver/pyproject.toml

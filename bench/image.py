@@ -2,7 +2,7 @@
 
 import subprocess
 
-from stage import ROOT, TOOLKIT_VENV, toolkit_python
+from stage import ROOT, TOOLKIT_VENV, require, toolkit_python
 
 BUDGET_MB = 4.5
 
@@ -14,6 +14,7 @@ def megabytes(size: int) -> str:
 
 def main() -> None:
     """Print the sizes."""
+    require("docker", "debootstrap")
     name = subprocess.run(["test/container/image.sh"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     inspect = ["docker", "image", "inspect", "--format", "{{.Size}}", name.stdout.strip()]
     size = int(subprocess.run(inspect, check=True, stdout=subprocess.PIPE, text=True).stdout)

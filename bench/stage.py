@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 # `make bench` gives the one that is built as the image's is, which starts faster than one that is linked at its start.
@@ -15,14 +16,48 @@ PIPE = Path(os.environ.get("PIPE", ROOT / "target/release/fastapi-handoff")).res
 BENCH = ROOT / "bench"
 TOOLKIT_VENV = ROOT / "build" / "bench-toolkit"
 TOOLKIT_PACKAGES = ["bitbucket-pipes-toolkit==6.2.0", "cryptography"]
+HANDOFF_SCRIPT_NEEDS = ("curl", "openssl", "jq", "xxd")
+
+
+LEFT_OUT = 77
+"""The exit code of a benchmark that lacks something."""
+_DEBIAN_PACKAGES = {"docker": "docker.io", "ip": "iproute2", "node": "nodejs"}
+
+
+def require(*programs: str, root: bool = False, files: Sequence[str] = ()) -> None:
+    """Leave the benchmark out, with one line that says why, where something that it needs is missing."""
+    lacks = [f"`{name}` (Debian: {_DEBIAN_PACKAGES.get(name, name)})" for name in programs if not shutil.which(name)]
+    lacks += [f"`{name}`" for name in files if not Path(name).exists()]
+    if root and os.geteuid() != 0:
+        lacks.append("root")
+    if "docker" in programs and shutil.which("docker"):
+        answered = subprocess.run(["docker", "info"], capture_output=True, check=False)
+        lacks += ["Docker's engine, which does not answer"] if answered.returncode else []
+    if lacks:
+        leave_out(f"needs {', '.join(lacks)}")
+
+
+def leave_out(reason: str) -> NoReturn:
+    """End the benchmark as one that is left out."""
+    print(f"{Path(sys.argv[0]).name} is left out: {reason}", flush=True)
+    raise SystemExit(LEFT_OUT)
+
+
+def install(*command: str | Path, cwd: Path | None = None) -> None:
+    """Run a package manager; where it fails, the benchmark is left out with the last line that it printed."""
+    done = subprocess.run(command, cwd=cwd, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        (*_, last) = ["nothing was printed", *filter(None, map(str.strip, done.stdout.splitlines()))]
+        leave_out(f"{Path(command[0]).name} could not install what it compares with: {last}")
 
 
 def toolkit_python() -> Path:
     """The interpreter of an environment with the official toolkit, made on first use."""
-    python = TOOLKIT_VENV / "bin" / "python"
-    if not python.exists():
+    python, installed = TOOLKIT_VENV / "bin" / "python", TOOLKIT_VENV / "installed"
+    if not installed.exists():
         subprocess.run([sys.executable, "-m", "venv", TOOLKIT_VENV], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *TOOLKIT_PACKAGES], check=True)
+        install(python, "-m", "pip", "install", "--quiet", *TOOLKIT_PACKAGES)
+        installed.touch()
     return python
 
 
@@ -58,13 +93,10 @@ def peak_memory(command: Sequence[str], variables: Mapping[str, str], folder: Pa
 
     A child of this interpreter would inherit the interpreter's own peak.
     """
-    gnu_time = shutil.which("time")
-    if gnu_time is None:
-        raise SystemExit("GNU time is needed: install the package `time`")
     log, peak = folder / "bench.log", folder / "bench.peak"
     with log.open("wb") as output:
         done = subprocess.run(
-            [gnu_time, "--format=%M", f"--output={peak}", *command],
+            ["time", "--format=%M", f"--output={peak}", *command],
             env={"PATH": os.environ["PATH"], **variables},
             stdin=subprocess.DEVNULL,
             stdout=output,

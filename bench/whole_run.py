@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipe_under_test import BinaryPipe
-from scene import Scene
-from stage import BENCH, PIPE, child, peak_memory, seconds, ways
+from stage import BENCH, HANDOFF_SCRIPT_NEEDS, PIPE, child, peak_memory, require, seconds, ways
+from support.scenes import BinaryPipe, Scene
 
 TOOLKIT_BUDGET = 50
 MEMORY_BUDGET_MIB = 8
@@ -38,6 +37,7 @@ def compare(title: str, variables: Callable[[], Mapping[str, str]], folder: Path
 
 def main() -> None:
     """Both comparisons."""
+    require(*HANDOFF_SCRIPT_NEEDS, "time")
     with tempfile.TemporaryDirectory() as name, Scene(BinaryPipe(PIPE), Path(name)) as scene:
         folder = Path(name)
         with child(sys.executable, str(BENCH / "canned_server.py")) as port:

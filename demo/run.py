@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitbucket_standin import API, PRODUCTION, BitbucketStandin, Principal, Step
-from receiver_process import ReceiverProcess
+from support.bitbucket_standin import API, PRODUCTION, BitbucketStandin, Principal, Step
+from support.scenes import ReceiverProcess
 
 HERE = Path(__file__).parent
 PIPE = HERE.parent / "target/release/fastapi-handoff"
