@@ -130,12 +130,14 @@ pub enum Stage {
     /// Posting, where an earlier try may have been accepted.
     PostingAgain,
     Polling,
+    /// Waiting for a handler that runs.
+    Waiting,
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Posting => "",
+            Self::Posting | Self::Waiting => "",
             Self::PostingAgain => "the last try was refused: ",
             Self::Polling => "asking for the receipt failed: ",
         })

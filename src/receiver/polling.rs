@@ -89,7 +89,7 @@ fn next(error: &TryError) -> Next {
 
 fn end(error: TryError, ending: Ending) -> DeliveryError {
     let stage = match error {
-        TryError::HandlerRuns => Stage::Posting,
+        TryError::HandlerRuns => Stage::Waiting,
         _ => Stage::Polling,
     };
     DeliveryError::Accepted(GaveUp { stage, error, ending })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::event::EventId;
 use crate::exit::Exit;
-use crate::receiver::{AuditAnchor, Delivery, DeliveryError, GaveUp, Receipt, Stage, State, TraceId};
+use crate::receiver::{AuditAnchor, Delivery, DeliveryError, GaveUp, Receipt, State, TraceId};
 
 /// Of an error within a line, which may repeat text of the other side.
 const LONGEST_ERROR: usize = 300;
@@ -154,10 +154,6 @@ impl Outcome {
 
 /// Return the last error and why there was no other try. The error is cut, so that the reason behind it is always there.
 pub(super) fn gave_up_text(gave_up: &GaveUp, console: &Console) -> String {
-    let stage = match gave_up.stage {
-        Stage::Posting => String::new(),
-        stage => stage.to_string(),
-    };
     let error = console.clean_line(&gave_up.error.to_string(), LONGEST_ERROR);
-    format!("{stage}{error}{}", gave_up.ending)
+    format!("{}{error}{}", gave_up.stage, gave_up.ending)
 }
