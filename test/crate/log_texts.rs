@@ -97,7 +97,7 @@ fn event_that_may_be_accepted() {
     insta::assert_snapshot!(failed(DeliveryError::MayBeAccepted(GaveUp {
         stage: Stage::Posting,
         error: TryError::Refused(refusal(503, &body)),
-        ending: Ending::RetryBudgetUsedUp(Duration::from_secs(120)),
+        ending: Ending::RetryBudgetUsedUp(Duration::from_mins(2)),
     })));
 }
 
@@ -106,7 +106,7 @@ fn event_that_was_accepted_and_whose_handler_outlasts_the_wait() {
     insta::assert_snapshot!(failed(DeliveryError::Accepted(GaveUp {
         stage: Stage::Waiting,
         error: TryError::HandlerRuns,
-        ending: Ending::WaitTimeoutUsedUp(Duration::from_secs(600)),
+        ending: Ending::WaitTimeoutUsedUp(Duration::from_mins(10)),
     })));
 }
 
