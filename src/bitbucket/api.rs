@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use rustls::pki_types::CertificateDer;
 use tokio::time::sleep;
 
-use super::credentials::{Authorized, Authorizer};
+use super::credentials::{Authorized, Authorizer, with_bearer};
 use super::error::{BitbucketError, SendError};
 use crate::console::Console;
 use crate::http::{Answer, Arrival, Http, HttpSetupError, Next, Options, Request, Retry, Route};
@@ -163,19 +163,14 @@ impl Api {
         request: &Request,
         budget: Duration,
     ) -> Result<Request, BitbucketError> {
-        let authorize = || authorizer.authorize(request, &self.oauth_url, &self.console);
-        let fetch = match authorize() {
+        let fetch = match authorizer.authorize(request, &self.oauth_url, &self.console) {
             Authorized::Ready(request) => return Ok(request),
             Authorized::TokenNeeded(fetch) => fetch,
         };
         let fetched = self.send_authorized(http, &fetch, budget).await;
         let fetched = fetched.map_err(|error| BitbucketError::NoAccessToken(Box::new(error.error)))?;
-        authorizer.keep(&fetched.answer, &self.console)?;
-        match authorize() {
-            Authorized::Ready(request) => Ok(request),
-            // A token whose lifetime is over when it comes.
-            Authorized::TokenNeeded(_) => Err(BitbucketError::NotAnAccessToken),
-        }
+        let token = authorizer.keep(&fetched.answer, &self.console)?;
+        Ok(with_bearer(request, &token))
     }
 
     async fn send_authorized(&self, http: &Http, request: &Request, budget: Duration) -> Result<Taken, SendError> {

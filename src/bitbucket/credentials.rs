@@ -54,35 +54,41 @@ impl Authorizer {
 
     /// Add the credential to a request.
     pub(super) fn authorize(&self, request: &Request, oauth_url: &str, console: &Console) -> Authorized {
-        let bearer = |token: &SecretString| format!("Bearer {}", token.expose_secret());
-        let value = match &self.credentials {
-            BitbucketCredentials::ApiToken { email, token } => basic(email, token, console),
-            BitbucketCredentials::AccessToken(token) => bearer(token),
+        Authorized::Ready(match &self.credentials {
+            BitbucketCredentials::ApiToken { email, token } => {
+                let value = basic(email, token, console);
+                request.clone().secret_header(AUTHORIZATION, &value)
+            }
+            BitbucketCredentials::AccessToken(token) => with_bearer(request, token),
             BitbucketCredentials::OAuthConsumer { id, secret } => {
                 let fetched = self.fetched();
                 let alive = fetched.as_ref().filter(|(_, until)| Instant::now() + MARGIN < *until);
                 let Some((token, _)) = alive else {
                     return Authorized::TokenNeeded(token_request(id, secret, oauth_url, console));
                 };
-                bearer(token)
+                with_bearer(request, token)
             }
-        };
-        Authorized::Ready(request.clone().secret_header(AUTHORIZATION, &value))
+        })
     }
 
-    /// Keep the access token that came.
-    pub(super) fn keep(&self, answer: &Answer, console: &Console) -> Result<(), BitbucketError> {
+    /// Keep the access token that came, and return it. One that is dead by its `expires_in` is good for this one request.
+    pub(super) fn keep(&self, answer: &Answer, console: &Console) -> Result<SecretString, BitbucketError> {
         let fetched: Fetched = serde_json::from_slice(&answer.body).map_err(|_| BitbucketError::NotAnAccessToken)?;
         console.hide(&fetched.access_token);
         let until = Instant::now() + Duration::from_secs(fetched.expires_in.min(LONGEST_LIFETIME));
-        *self.fetched() = Some((fetched.access_token, until));
-        Ok(())
+        *self.fetched() = Some((fetched.access_token.clone(), until));
+        Ok(fetched.access_token)
     }
 
     /// Forget an access token that was fetched, and return whether there was one: without, a new try would be the same again.
     pub(super) fn forget(&self) -> bool {
         self.fetched().take().is_some()
     }
+}
+
+pub(super) fn with_bearer(request: &Request, token: &SecretString) -> Request {
+    let value = format!("Bearer {}", token.expose_secret());
+    request.clone().secret_header(AUTHORIZATION, &value)
 }
 
 /// Source: <https://developer.atlassian.com/cloud/bitbucket/oauth-2/>
