@@ -31,6 +31,7 @@ refusal_codes! {
     StepTokenSignatureInvalid = "step-token-signature-invalid",
     StepTokenExpired = "step-token-expired",
     StepTokenNotYetValid = "step-token-not-yet-valid",
+    StepTokenLifetimeExceeded = "step-token-lifetime-exceeded",
     AudienceMismatch = "audience-mismatch",
     ClaimsMissing = "claims-missing",
     NoGrantMatches = "no-grant-matches",

@@ -142,6 +142,9 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         C::StepTokenNotYetValid | C::TimestampOutOfWindow => {
             "check the clocks of the receiver and of this machine (self-hosted runner?): they differ by more than a minute"
         }
+        C::StepTokenLifetimeExceeded => {
+            "the issuer made a token that lives longer than the receiver allows for it: look at the issuer's settings, and at its section of the policy file"
+        }
         C::StepTokenAlreadyBound => {
             "the step token was used with another key before: if two pipes run in this step, let both run as root so that they share BITBUCKET_PIPE_STORAGE_DIR; if not, somebody else has the token"
         }
