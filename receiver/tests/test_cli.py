@@ -60,7 +60,7 @@ async def test_broken_chain_is_1_and_names_the_record(
     code, out, _ = await run("audit", "verify")
     assert code == 1
     assert out.startswith("record 3: its bytes hash to `")
-    assert out.splitlines()[-1].startswith("broken: 1 problems in 5 records")
+    assert out.splitlines()[-1].startswith("broken: 1 findings in 5 records")
 
 
 async def test_cut_tail_is_1_with_an_anchor(store: Store, run: Callable[..., Any], sql: Callable[..., Any]) -> None:

@@ -83,16 +83,18 @@ def run_verify(options: argparse.Namespace) -> int:
 
     def work(connection: Connection) -> int:
         found = verify(connection, anchors=options.anchor, progress=_progress() if shown else ignore)
-        for problem in found.problems:
-            sys.stdout.write(f"record {problem.seq}: {harmless(problem.text)}\n")
-        if more := found.problem_count - len(found.problems):
+        for finding in found.findings:
+            sys.stdout.write(f"record {finding.seq}: {harmless(finding.text)}\n")
+        if more := found.finding_count - len(found.findings):
             sys.stdout.write(f"and {more} more\n")
+        for note in found.notes:
+            sys.stdout.write(f"note: record {note.seq}: {harmless(note.text)}\n")
         head = f"head {found.head.seq}:{found.head.hash}" if found.head else "no head"
         counted = f"{found.records} records, {found.receipts} receipts, {head}"
         if found.intact:
             sys.stdout.write(f"intact: {counted}\n")
             return 0
-        sys.stdout.write(f"broken: {found.problem_count} problems in {counted}\n")
+        sys.stdout.write(f"broken: {found.finding_count} findings in {counted}\n")
         return 1
 
     return _with_snapshot(options, work)
