@@ -2,8 +2,8 @@
 
 import signal
 import subprocess
-import time
 import threading
+import time
 from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
