@@ -25,11 +25,11 @@ def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, str]:
     if event.commit is None:
         raise Rejected("a roll-out needs the commit that was deployed")
     with Path("deployments.log").open("a") as log:
-        log.write(f"{event.environment}: {event.service} at {event.commit[:7]} from {identity.branch}\n")
+        log.write(f"{event.environment}: {event.service} at {event.commit[:7]} from {identity.bitbucket.branch}\n")
     return {"live": event.commit[:7]}
 
 
 @app.post("/config/sync")
 async def sync(identity: Annotated[Identity, Security(handoff.identity, scopes=["config:sync"])]) -> dict[str, str]:
     """A route of the app's own behind the same identity."""
-    return {"synced_for": identity.repository_uuid}
+    return {"synced_for": identity.bitbucket.repository_uuid}

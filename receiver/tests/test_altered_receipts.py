@@ -17,7 +17,7 @@ ALTERED = [
     ("UPDATE receipts SET body = {forged}", FORGED_EVENT),
     ("UPDATE receipts SET body = {forged}, content_digest = {digest}", FORGED_RECEIPT),
     ("""UPDATE receipts SET identity = replace(identity, '"main"', '"release"')""", FORGED_RECEIPT),
-    ("UPDATE receipts SET sub = 'another step'", FORGED_RECEIPT),
+    ("UPDATE receipts SET subject = 'another step'", FORGED_RECEIPT),
     ("UPDATE receipts SET audit_seq = audit_seq - 1", FORGED_RECEIPT),
     ("""UPDATE audit_records SET record = replace(record, '"main"', '"release"')""", FORGED_RECEIPT),
 ]
@@ -27,11 +27,11 @@ ALTERED = [
 async def unstarted(receivers, monkeypatch):
     """A receiver that has accepted an event of an idempotent handler, lost the answer, and started nothing."""
     receiver = await starting(receivers)
-    store = receiver.handoff.desk.store
+    store = receiver.handoff.recorder.store
     token, content = await receiver.access_token(), event(event_id(), "upgraded")
     write = store.write
 
-    async def committed_but_not_told(work):
+    async def committed_but_not_told(work, **_):
         await write(work)
         raise StoreUnavailable
 
@@ -55,7 +55,7 @@ async def replica_after_its_end(receivers, clock):
     """Another receiver, at a time when the first one's lease has ended."""
     replica = await starting(receivers)
     replica.clock.now = clock.now + 120
-    replica.handoff._deliveries._steady_since = float("-inf")
+    replica.handoff._dispatcher._steady_since = float("-inf")
     return replica
 
 
@@ -77,7 +77,7 @@ async def test_altered_row_starts_no_handler_and_says_why(
     other = receiver if by == "itself" else await replica_after_its_end(receivers, receiver.clock)
     alter(store_url, content, statement)
 
-    await other.handoff._deliveries._visit((REPOSITORY_UUID, content["id"]))
+    await other.handoff._dispatcher._visit((receiver.issuer.issuer, REPOSITORY_UUID, content["id"]))
 
     assert receiver.calls == other.calls == []
     refused, ended = records()[-2:]

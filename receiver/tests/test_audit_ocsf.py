@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from chain import STEP, entry
 from fastapi_handoff.audit import AuditEntry
+from fastapi_handoff.audit.export.ocsf import api_activity
 from fastapi_handoff.audit.record import build, encode
-from fastapi_handoff.ocsf import api_activity
 
 SCHEMA = Draft202012Validator(json.loads((Path(__file__).parent / "ocsf_api_activity.schema.json").read_text()))
 MICROSECONDS = 1_795_489_275_123_456

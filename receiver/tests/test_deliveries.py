@@ -94,7 +94,7 @@ async def test_client_that_goes_away_does_not_stop_the_handler(receiver) -> None
 
 
 async def test_client_that_goes_away_during_the_commit_does_not_lose_its_event(receiver, monkeypatch) -> None:
-    store = receiver.handoff.desk.store
+    store = receiver.handoff.recorder.store
     write = store.write
     committed = asyncio.Event()
     gate = gated(receiver)
@@ -122,8 +122,8 @@ async def test_client_that_goes_away_during_the_commit_does_not_lose_its_event(r
 
 
 async def test_doubt_that_arises_while_the_receipt_is_looked_at_is_kept(receiver, monkeypatch) -> None:
-    deliveries = receiver.handoff._deliveries
-    key = ("{repository}", "evt_1")
+    deliveries = receiver.handoff._dispatcher
+    key = ("issuer", "{repository}", "evt_1")
 
     async def doubts_again(_: object) -> None:
         deliveries._doubtful.add(key)
@@ -185,7 +185,7 @@ async def test_step_token_is_bound_on_every_replica(receivers) -> None:
 
 async def test_outcome_is_written_once_the_store_is_back(receiver, monkeypatch) -> None:
     """The handler has run: its outcome is kept until it can be told, and the handler is not run again."""
-    store = receiver.handoff.desk.store
+    store = receiver.handoff.recorder.store
     write = store.write
     failures = 2
     gate = gated(receiver)
@@ -193,7 +193,7 @@ async def test_outcome_is_written_once_the_store_is_back(receiver, monkeypatch) 
     request = asyncio.create_task(receiver.pipe.deliver(receiver.client, token, content))
     await gate.entered.wait()
 
-    async def unavailable_for_a_while(work):
+    async def unavailable_for_a_while(work, **_):
         nonlocal failures
         failures -= 1
         if failures >= 0:
@@ -210,13 +210,13 @@ async def test_outcome_is_written_once_the_store_is_back(receiver, monkeypatch) 
 
 @pytest.mark.parametrize("at", ["acceptance", "outcome"])
 async def test_commit_whose_answer_was_lost_is_found_to_have_happened(receiver, records, monkeypatch, at: str) -> None:
-    store = receiver.handoff.desk.store
+    store = receiver.handoff.recorder.store
     write = store.write
     lose = at == "acceptance"
     gate = gated(receiver)
     token, content = await receiver.access_token(), event(event_id())
 
-    async def committed_but_not_told(work):
+    async def committed_but_not_told(work, **_):
         nonlocal lose
         result = await write(work)
         if lose:
@@ -246,12 +246,12 @@ async def test_commit_whose_answer_was_lost_is_found_to_have_happened(receiver, 
 
 async def test_handler_of_a_lost_commit_is_not_started_under_a_lease_that_has_ended(receiver, sql, monkeypatch) -> None:
     """The outage may outlast the lease: under an ended one, another replica would take the handler for dead."""
-    store = receiver.handoff.desk.store
+    store = receiver.handoff.recorder.store
     write = store.write
     gate = gated(receiver)
     token, content = await receiver.access_token(), event(event_id())
 
-    async def committed_but_not_told(work):
+    async def committed_but_not_told(work, **_):
         await write(work)
         raise StoreUnavailable
 
@@ -272,10 +272,10 @@ async def test_handler_of_a_lost_commit_is_not_started_under_a_lease_that_has_en
 async def test_store_that_is_away_means_503_and_no_handler(receiver, monkeypatch) -> None:
     token = await receiver.access_token()
 
-    async def away(_):
+    async def away(_, **__):
         raise StoreUnavailable
 
-    monkeypatch.setattr(receiver.handoff.desk.store, "write", away)
+    monkeypatch.setattr(receiver.handoff.recorder.store, "write", away)
     event_response = await receiver.pipe.deliver(receiver.client, token, event(event_id()))
     token_response = await receiver.pipe.exchange(receiver.client, receiver.step_token())
     open_response = await receiver.client.post("/open")

@@ -16,9 +16,9 @@ from openapi_schema_validator import OAS31Validator
 from starlette.responses import JSONResponse
 
 import fastapi_handoff
-from fastapi_handoff import Handoff, Identity
-from fastapi_handoff.problems import CODES
-from fastapi_handoff.requests import text_path
+from fastapi_handoff import AuditMiddleware, Handoff, Identity
+from fastapi_handoff.request.headers import text_path
+from fastapi_handoff.request.refusal import CODES
 from pipe import Pipe, event, event_id
 from provider import STEP_UUID
 from receiver_app import ORIGIN, URL, Receiver
@@ -152,7 +152,7 @@ async def test_request_that_is_cancelled_again_while_its_outcome_is_recorded_is_
     receiver, records, monkeypatch
 ) -> None:
     started = asyncio.Event()
-    store = receiver.handoff.desk.store
+    store = receiver.handoff.recorder.store
     write = store.write
 
     @receiver.app.post("/slow")
@@ -160,7 +160,7 @@ async def test_request_that_is_cancelled_again_while_its_outcome_is_recorded_is_
         started.set()
         await asyncio.sleep(60)
 
-    async def write_slowly(work):
+    async def write_slowly(work, **_):
         await asyncio.sleep(0.1)
         return await write(work)
 
@@ -238,7 +238,7 @@ async def test_identity_in_a_mounted_app_is_refused_with_a_problem(receiver) -> 
 
     @inner.post("/sync")
     async def sync(identity: Annotated[Identity, Depends(receiver.handoff.identity)]) -> str:
-        return identity.step_uuid
+        return identity.bitbucket.step_uuid
 
     receiver.app.mount("/inner", inner)
     token = await receiver.access_token()
@@ -285,7 +285,7 @@ async def test_proof_names_the_path_as_it_was_sent_to_a_mounted_app(
     @inner.post("/x")
     @inner.post("/b/x")
     async def call(identity: Annotated[Identity, Depends(receiver.handoff.identity)]) -> str:
-        return identity.step_uuid
+        return identity.bitbucket.step_uuid
 
     receiver.app.mount(mounted_at, inner)
     token = await receiver.access_token()
@@ -360,7 +360,7 @@ async def test_actor_of_a_request_is_whom_the_middlewares_own_handoff_attested(
 ) -> None:
     @receiver.app.post("/others")
     async def others(identity: Annotated[Identity, Security(other.identity)]) -> str:
-        return identity.step_uuid
+        return identity.bitbucket.step_uuid
 
     pipe = Pipe(OTHER_URL, clock=receiver.clock)
     claims = receiver.claims(aud=OTHER_URL)
@@ -375,20 +375,47 @@ async def test_actor_of_a_request_is_whom_the_middlewares_own_handoff_attested(
     ]
 
 
-async def test_each_handoff_knows_the_paths_of_its_own_router(receiver: Receiver, other: Handoff) -> None:
-    handoffs = {"/handoff": receiver.handoff, "/other": other}
-    own = {
-        (prefix, path)
-        for prefix, handoff in handoffs.items()
-        for path in ("/handoff/token", "/handoff/events", "/other/token", "/other/events")
-        if handoff.records_itself({"type": "http", "method": "POST", "path": path})
-    }
-    assert own == {
-        ("/handoff", "/handoff/token"),
-        ("/handoff", "/handoff/events"),
-        ("/other", "/other/token"),
-        ("/other", "/other/events"),
-    }
+async def test_own_routes_of_another_handoff_are_recorded_as_any_route(
+    receiver: Receiver, other: Handoff, records
+) -> None:
+    for path in ("/handoff/token", "/other/token", "/other/events", "/handoff/events"):
+        await receiver.client.post(path)
+
+    assert [r["resource"] for r in records() if r["action"] == "request" and r["decision"] == "attempted"] == [
+        "POST /other/token",
+        "POST /other/events",
+    ]
+
+
+async def test_apps_own_token_route_is_recorded_where_the_handoff_is_mounted(
+    policy_file, store_url, issuer, records
+) -> None:
+    """The paths are the same below their mounts: a route is known by what it is, not by what it is called."""
+    receiver = Receiver(policy_file, store_url, issuer)
+    inner, outer = FastAPI(), FastAPI()
+    inner.include_router(receiver.handoff.router)
+    outer.mount("/handoff", inner)
+    outer.add_middleware(AuditMiddleware, handoff=receiver.handoff)
+
+    @outer.post("/token")
+    @outer.post("/events")
+    async def own() -> None: ...
+
+    async with (
+        receiver.handoff.lifespan(inner),
+        httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url=ORIGIN) as client,
+    ):
+        for path in ("/token", "/events", "/handoff/token", "/handoff/events"):
+            await client.post(path)
+
+    assert [(r["action"], r["resource"], r["decision"]) for r in records()] == [
+        ("request", "POST /token", "attempted"),
+        ("request", "POST /token", "succeeded"),
+        ("request", "POST /events", "attempted"),
+        ("request", "POST /events", "succeeded"),
+        ("token.exchange", "POST /handoff/token", "refused"),
+        ("event.accept", "POST /handoff/events", "refused"),
+    ]
 
 
 # OpenAPI

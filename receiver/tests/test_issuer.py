@@ -10,10 +10,11 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from fastapi_handoff import issuer as issuer_module
-from fastapi_handoff.issuer import Issuer, IssuerUnavailable, read_keys, require_transport
-from fastapi_handoff.problems import Refusal
-from provider import IssuerServer, RsaKey
+from fastapi_handoff.issuers import Bitbucket, BitbucketSettings
+from fastapi_handoff.issuers import jwks as issuer_module
+from fastapi_handoff.issuers.jwks import IssuerKeys, IssuerUnavailable, read_keys
+from fastapi_handoff.request import Refusal, require_transport
+from provider import WORKSPACE_UUID, IssuerServer, RsaKey
 
 NEW_KEY = RsaKey("key-2")
 
@@ -32,12 +33,13 @@ def monotonic() -> Monotonic:
 
 @pytest.fixture
 async def keys(issuer: IssuerServer, monotonic: Monotonic):
-    subject = Issuer(issuer.url, "acme", monotonic=monotonic)
+    settings = BitbucketSettings(workspace="acme", workspace_uuid=WORKSPACE_UUID)
+    subject = IssuerKeys(Bitbucket.from_settings(settings, issuer.url), monotonic=monotonic)
     yield subject
     await subject.close()
 
 
-async def code(keys: Issuer, kid: str) -> str:
+async def code(keys: IssuerKeys, kid: str) -> str:
     with pytest.raises(Refusal) as caught:
         await keys.key(kid)
     return caught.value.code
@@ -166,7 +168,7 @@ def test_answer_without_keys_is_a_failed_fetch(body: bytes) -> None:
 def test_first_of_two_keys_of_one_name_stays() -> None:
     first, second = RsaKey("same"), RsaKey("same")
     keys = read_keys(json.dumps({"keys": [first.jwk(), second.jwk()]}).encode())
-    assert keys["same"].public_numbers() == first.private.public_key().public_numbers()
+    assert keys["same"].as_dict(private=False)["n"] == first.jwk()["n"]
 
 
 @pytest.mark.parametrize(

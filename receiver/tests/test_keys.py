@@ -8,7 +8,7 @@ import pytest
 from joserfc import jws as joserfc_jws
 from joserfc.jwk import ECKey
 
-from fastapi_handoff.signing_keys import PUBLISHED_SECONDS, ROTATION_SECONDS, SigningKeys
+from fastapi_handoff.auth.signing_keys import PUBLISHED_SECONDS, ROTATION_SECONDS, SigningKeys
 from fastapi_handoff.store import Store, StoreUnavailable
 from pipe import Pipe, event, event_id
 from receiver_app import URL
@@ -30,11 +30,11 @@ async def test_signing_key_rotates_and_the_old_one_serves_until_its_last_token_i
 
     assert len((await second.client.get(f"{URL}/jwks.json")).json()["keys"]) == 2
     first.clock.now = second.clock.now = start + ROTATION_SECONDS - 1 + 300 + 60
-    await second.handoff.desk.store.purge(int(second.clock()))
+    await second.handoff.recorder.store.purge(int(second.clock()))
     first.pipe.clock = second.clock
     assert (await first.pipe.deliver(second.client, last_of_old, event(event_id()))).status_code == 200
     first.clock.now = second.clock.now = start + PUBLISHED_SECONDS + 1
-    await second.handoff.desk.store.purge(int(second.clock()))
+    await second.handoff.recorder.store.purge(int(second.clock()))
     assert len((await second.client.get(f"{URL}/jwks.json")).json()["keys"]) == 1
 
 
@@ -57,15 +57,15 @@ async def test_flood_of_unknown_kids_costs_one_look_and_hides_no_new_key(store_u
     await store.open()
     keys, other = (SigningKeys(store, monotonic=lambda: next(clock) / 1000) for _ in range(2))
     looks = 0
-    reading = store.reading
+    read = store.read
 
-    def counted():
+    async def counted(job):
         nonlocal looks
         looks += 1
-        return reading()
+        return await read(job)
 
-    monkeypatch.setattr(store, "reading", counted)
-    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.01)
+    monkeypatch.setattr(store, "read", counted)
+    monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.01)
     key = other.current(1000)
     await store.write(lambda connection: other.publish(connection, key))
 
@@ -81,12 +81,12 @@ async def test_store_away_while_looking_for_a_key_is_not_an_unknown_key(store_ur
     store = Store(store_url)
     await store.open()
     keys = SigningKeys(store, monotonic=lambda: 0.0)
-    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.0)
+    monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
 
-    def away():
+    async def away(_):
         raise StoreUnavailable
 
-    monkeypatch.setattr(store, "reading", away)
+    monkeypatch.setattr(store, "read", away)
     results = await asyncio.gather(*(keys.find("x", 1000) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     await store.close()
@@ -97,16 +97,16 @@ async def test_all_who_wait_for_a_key_share_one_failure_of_the_store(store_url: 
     store = Store(store_url)
     await store.open()
     keys = SigningKeys(store, monotonic=lambda: next(clock) / 1000)
-    monkeypatch.setattr("fastapi_handoff.signing_keys.LOOKUP_SECONDS", 0.0)
+    monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
     looks = 0
 
-    def away():
+    async def away(_):
         nonlocal looks
         looks += 1
         raise StoreUnavailable("gone fishing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "reading", away)
+        patch.setattr(store, "read", away)
         results = await asyncio.gather(*(keys.find(f"x{n}", 1000) for n in range(12)), return_exceptions=True)
         assert [(type(result), str(result)) for result in results] == [(StoreUnavailable, "gone fishing")] * 12
         assert looks == 1

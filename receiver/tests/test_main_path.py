@@ -10,7 +10,7 @@ from joserfc.jwk import KeySet
 
 from fastapi_handoff import Rejected
 from pipe import COMMIT, event, event_id
-from provider import ENVIRONMENT_UUID, PIPELINE_UUID, REPOSITORY_UUID, STEP_UUID, WORKSPACE_UUID
+from provider import ENVIRONMENT_UUID, PIPELINE_UUID, REPOSITORY_UUID, STEP_UUID, WORKSPACE, WORKSPACE_UUID
 from receiver_app import URL, Receiver
 
 
@@ -57,7 +57,7 @@ async def test_step_delivers_an_event_and_gets_its_receipt(receiver: Receiver, r
         COMMIT,
         {"ticket": "OPS-1"},
     )
-    assert (identity.branch, identity.scopes) == ("main", {"deployments:write", "config:sync"})
+    assert (identity.bitbucket.branch, identity.scopes) == ("main", {"deployments:write", "config:sync"})
     assert [(r["action"], r["decision"]) for r in records()] == [
         ("token.exchange", "accepted"),
         ("event.accept", "accepted"),
@@ -95,13 +95,15 @@ async def test_access_token_is_one_of_rfc_9068_under_a_published_key(receiver: R
         "cnf": {"jkt": receiver.pipe.key.thumbprint},
         "grant": "api, production, from main",
         "policy": receiver.handoff.policy.digest,
-        "bitbucket": {
-            "workspaceUuid": WORKSPACE_UUID,
-            "repositoryUuid": REPOSITORY_UUID,
-            "pipelineUuid": PIPELINE_UUID,
-            "stepUuid": STEP_UUID,
-            "branchName": "main",
-            "deploymentEnvironmentUuid": ENVIRONMENT_UUID,
+        "issuer": {"name": "bitbucket", "iss": receiver.issuer.issuer, "kind": "bitbucket"},
+        "attested": {
+            "workspace": WORKSPACE,
+            "workspace_uuid": WORKSPACE_UUID,
+            "repository_uuid": REPOSITORY_UUID,
+            "pipeline_uuid": PIPELINE_UUID,
+            "step_uuid": STEP_UUID,
+            "branch": "main",
+            "environment_uuid": ENVIRONMENT_UUID,
         },
     }
 

@@ -12,25 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_handoff import (
-    PolicyError,
-    access_token,
-    events,
-    glob,
-    jws,
-    policy_file,
-    proof,
-    requests,
-    signature,
-    step_token,
-    strict_json,
-    token_request,
-)
-from fastapi_handoff.issuer import IssuerUnavailable, read_keys
-from fastapi_handoff.problems import Refusal
-from fastapi_handoff.trace import Trace
+from fastapi_handoff import PolicyError, jose
+from fastapi_handoff.auth import access_token, dpop
+from fastapi_handoff.events import PIPE_EVENTS, EventMalformed
+from fastapi_handoff.events import integrity as signature
+from fastapi_handoff.issuers import Bitbucket, BitbucketSettings, subject_token
+from fastapi_handoff.issuers.jwks import IssuerUnavailable, read_keys
+from fastapi_handoff.policy import file as policy_file
+from fastapi_handoff.policy import patterns as glob
+from fastapi_handoff.request import Checks, Refusal, normal_url
+from fastapi_handoff.request import headers as requests
+from fastapi_handoff.web import token_request
 from pipe import Key, event
-from provider import RsaKey, encode_part
+from provider import WORKSPACE_UUID, RsaKey, encode_part
 
 FEW = settings(max_examples=60, deadline=None)
 MANY = settings(max_examples=300, deadline=None)
@@ -76,8 +70,8 @@ def dumps(value: object) -> bytes:
 )
 def test_strict_json_gives_what_json_gives_or_refuses(raw: bytes) -> None:
     try:
-        value = strict_json.parse(raw)
-    except strict_json.NotStrictJson:
+        value = jose.parse_json(raw)
+    except jose.NotStrictJson:
         return
     assert value == json.loads(raw.decode())
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
@@ -87,10 +81,10 @@ def test_strict_json_gives_what_json_gives_or_refuses(raw: bytes) -> None:
 @given(st.one_of(base64url_text, st.text(max_size=40)))
 def test_base64url_has_one_spelling(text: str) -> None:
     try:
-        raw = jws.decode(text)
-    except jws.MalformedJws:
+        raw = jose.decode(text)
+    except jose.MalformedJws:
         return
-    assert jws.encode(raw) == text
+    assert jose.encode(raw) == text
     assert urlsafe_b64decode(text + "=" * (-len(text) % 4)) == raw
 
 
@@ -98,8 +92,8 @@ def test_base64url_has_one_spelling(text: str) -> None:
 @given(st.one_of(st.text(max_size=100), st.lists(base64url_text, min_size=2, max_size=4).map(".".join)))
 def test_compact_form_is_read_or_refused(text: str) -> None:
     try:
-        parsed = jws.parse(text, max_bytes=8192)
-    except jws.MalformedJws:
+        parsed = jose.parse(text, max_bytes=8192)
+    except jose.MalformedJws:
         return
     assert text.startswith(parsed.signing_input.decode() + ".")
 
@@ -110,19 +104,23 @@ def test_compact_form_is_read_or_refused(text: str) -> None:
     st.one_of(values, mutated({"iss": "i", "aud": ["a"], "exp": NOW, "iat": NOW})),
 )
 def test_step_token_is_read_or_refused(header: object, claims: object) -> None:
-    with_refusals(lambda: step_token.parse(f"{encode_part(dumps(header))}.{encode_part(dumps(claims))}.AA"))
+    with_refusals(lambda: subject_token.parse(f"{encode_part(dumps(header))}.{encode_part(dumps(claims))}.AA"))
+
+
+ISSUER = Bitbucket.from_settings(
+    BitbucketSettings(workspace="acme", workspace_uuid=WORKSPACE_UUID), "https://bitbucket.test"
+)
+REQUIRED = [claim.claim for claim in Bitbucket.claims if claim.required]
 
 
 @FEW
-@given(mutated({"aud": URL, "exp": NOW + 9, "iat": NOW, "sub": "s", **dict.fromkeys(step_token.REQUIRED_CLAIMS, "x")}))
+@given(mutated({"aud": URL, "exp": NOW + 9, "iat": NOW, "sub": "s", **dict.fromkeys(REQUIRED, "x")}))
 def test_signed_claims_are_verified_or_refused(claims: object) -> None:
     """Whatever an identity provider signs: it is an identity or a refusal."""
 
     def verify() -> None:
-        token = step_token.parse(RSA.sign(dumps(claims)))
-        step_token.verify(
-            token, RSA.private.public_key(), issuer="i", workspace_uuid="x", audience=URL, now=NOW, trace=Trace()
-        )
+        token = subject_token.parse(RSA.sign(dumps(claims)))
+        subject_token.verify(token, jose.import_rsa(RSA.jwk()), ISSUER, audience=URL, now=NOW, checks=Checks())
 
     with_refusals(verify)
 
@@ -134,14 +132,14 @@ def test_signed_claims_are_verified_or_refused(claims: object) -> None:
 )
 def test_proof_is_verified_or_refused(header: object, claims: object) -> None:
     text = KEY.sign_parts(encode_part(dumps(header)), encode_part(dumps(claims)))
-    with_refusals(lambda: proof.verify(text, method="POST", url=URL, now=NOW, trace=Trace()))
+    with_refusals(lambda: dpop.verify(text, method="POST", url=URL, now=NOW, checks=Checks()))
 
 
 @FEW
 @given(st.text(max_size=80))
 def test_any_text_is_no_proof(text: str) -> None:
     with pytest.raises(Refusal):
-        proof.verify(text, method="POST", url=URL, now=NOW, trace=Trace())
+        dpop.verify(text, method="POST", url=URL, now=NOW, checks=Checks())
 
 
 @FEW
@@ -160,7 +158,8 @@ def test_any_text_is_no_proof(text: str) -> None:
             "jti": "j",
             "grant": "g",
             "policy": "p",
-            "bitbucket": {"workspaceUuid": "w"},
+            "issuer": {"name": "n", "iss": "i", "kind": "bitbucket"},
+            "attested": dict.fromkeys([claim.name for claim in Bitbucket.claims], "w"),
         }
     ),
 )
@@ -169,7 +168,7 @@ def test_access_token_is_verified_or_refused(header: object, claims: object) -> 
 
     def verify() -> None:
         access_token.verify(
-            access_token.parse(text, Trace()), KEY.private.public_key(), url=URL, now=NOW, trace=Trace()
+            access_token.parse(text, Checks()), jose.ECKey.import_key(KEY.jwk), url=URL, now=NOW, checks=Checks()
         )
 
     with_refusals(verify)
@@ -178,19 +177,19 @@ def test_access_token_is_verified_or_refused(header: object, claims: object) -> 
 @MANY
 @given(st.text(max_size=80))
 def test_normal_url_is_normal(url: str) -> None:
-    normal = proof.normal_url(url)
-    assert normal is None or proof.normal_url(normal) == normal
+    normal = normal_url(url)
+    assert normal is None or normal_url(normal) == normal
 
 
 @FEW
 @given(st.one_of(st.binary(max_size=200), mutated(event("evt_1")).map(dumps)))
 def test_event_is_read_or_refused(body: bytes) -> None:
     try:
-        parsed = events.parse(body)
-    except events.EventMalformed:
+        parsed = PIPE_EVENTS.parse(body)
+    except EventMalformed:
         return
-    events.deployment_event(parsed)
-    json.dumps(events.asserted_members(parsed))
+    parsed.for_handler()
+    json.dumps(parsed.asserted())
 
 
 @MANY
@@ -212,8 +211,8 @@ def test_form_is_read_or_refused(body: bytes, media_type: str | None) -> None:
 @MANY
 @given(st.text(max_size=60), st.text(max_size=30), st.text(max_size=30), st.text(max_size=60))
 def test_webhook_headers_are_read_or_refused(digest: str, identifier: str, timestamp: str, signatures: str) -> None:
-    with_refusals(lambda: signature.require_digest(b"", digest, digest, Trace()))
-    with_refusals(lambda: signature.require_webhook_headers(identifier, timestamp, NOW, Trace()))
+    with_refusals(lambda: signature.require_digest(b"", digest, digest, Checks()))
+    with_refusals(lambda: signature.require_webhook_headers(identifier, timestamp, NOW, Checks()))
     secrets = signature.SigningSecrets([SECRET])
     assert not secrets.verify(b"x", signatures)
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from fastapi_handoff import Policy, PolicyError, glob, policy_file
+from fastapi_handoff import Policy, PolicyError
+from fastapi_handoff.policy import file as policy_file
+from fastapi_handoff.policy import patterns as glob
 from provider import ENVIRONMENT_UUID, OTHER_UUID, REPOSITORY_UUID
 from receiver_app import POLICY
 
-CLAIMS = {"repositoryUuid": REPOSITORY_UUID, "branchName": "main", "deploymentEnvironmentUuid": ENVIRONMENT_UUID}
+CLAIMS = {"repository_uuid": REPOSITORY_UUID, "branch": "main", "environment_uuid": ENVIRONMENT_UUID}
 
 
 def load(tmp_path: Path, text: str) -> Policy:
@@ -33,17 +35,17 @@ def grants(tmp_path: Path, *tables: str) -> Policy:
 def test_first_grant_that_matches_applies_alone(tmp_path: Path) -> None:
     policy = grants(tmp_path, 'name = "a"\nscopes = ["x", "y"]', 'name = "b"\nscopes = ["z"]')
 
-    decision = policy.decide(CLAIMS)
+    decision = policy.decide("bitbucket", CLAIMS)
     assert decision.grant is not None
     assert (decision.grant.name, decision.scopes) == ("a", ("x", "y"))
-    narrowed = policy.decide(CLAIMS, ["z"])
+    narrowed = policy.decide("bitbucket", CLAIMS, ["z"])
     assert narrowed.grant is not None
     assert (narrowed.grant.name, narrowed.scopes) == ("b", ("z",))
-    assert policy.decide(CLAIMS, ["x", "z"]).code == "scope-not-granted"
+    assert policy.decide("bitbucket", CLAIMS, ["x", "z"]).code == "scope-not-granted"
 
 
 def test_refusal_says_for_each_grant_what_was_expected(tmp_path: Path) -> None:
-    decision = load(tmp_path, POLICY).decide({**CLAIMS, "branchName": "hotfix"})
+    decision = load(tmp_path, POLICY).decide("bitbucket", {**CLAIMS, "branch": "hotfix"})
 
     assert decision.code == "no-grant-matches"
     assert [(c.grant, c.check, c.expected, c.got, c.ok) for c in decision.checks] == [
@@ -57,7 +59,7 @@ def test_refusal_says_for_each_grant_what_was_expected(tmp_path: Path) -> None:
 
 def test_own_repositorys_grants_come_first_in_a_refusal(tmp_path: Path) -> None:
     text = POLICY.replace(REPOSITORY_UUID, OTHER_UUID, 1)
-    checks = load(tmp_path, text).decide({**CLAIMS, "branchName": "x"}).checks
+    checks = load(tmp_path, text).decide("bitbucket", {**CLAIMS, "branch": "x"}).checks
     assert checks[0].grant == "api, previews"
 
 
@@ -153,8 +155,8 @@ def test_glob_is_matched_whole(pattern: str, branch: str, expected: bool) -> Non
 
 
 def test_published_schema_is_current_and_takes_the_policy() -> None:
-    published = files("fastapi_handoff").joinpath("policy.schema.json").read_text()
-    assert published == policy_file.schema_text(), "run `python -m fastapi_handoff.policy_file > …/policy.schema.json`"
+    published = files("fastapi_handoff").joinpath("policy/policy.schema.json").read_text()
+    assert published == policy_file.schema_text(), "run `fastapi-handoff policy schema > …/policy.schema.json`"
     validator = Draft202012Validator(json.loads(published))
     validator.check_schema(json.loads(published))
     assert validator.is_valid(tomllib.loads(POLICY))
@@ -181,9 +183,9 @@ async def test_token_of_another_policy_is_void_where_the_present_one_gives_less(
 
 def test_what_was_asked_and_attested_is_told_in_bounded_length(tmp_path) -> None:
     policy = grants(tmp_path, *(f'name = "{n}"\nbranch = "*"\nscopes = ["s"]' for n in range(20)))
-    long = {**CLAIMS, "branchName": "b" * 4000}
-    refused = policy.decide(long, ["x" * 1000])
-    unmatched = policy.decide({**long, "repositoryUuid": "r" * 4000})
+    long = {**CLAIMS, "branch": "b" * 4000}
+    refused = policy.decide("bitbucket", long, ["x" * 1000])
+    unmatched = policy.decide("bitbucket", {**long, "repository_uuid": "r" * 4000})
     assert (refused.code, len(refused.checks)) == ("scope-not-granted", 20)
     assert (unmatched.code, len(unmatched.checks)) == ("no-grant-matches", 40)
     told = [check.got for check in (*refused.checks, *unmatched.checks)]

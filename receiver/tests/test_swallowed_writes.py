@@ -38,7 +38,7 @@ async def test_event_whose_row_is_swallowed_is_refused_and_its_handler_not_run(
     assert f"writing one row to `{table}` changed 0" in caplog.text
 
 
-@pytest.mark.parametrize("table", ["audit_records", "proof_ids", "step_token_bindings", "public_keys"])
+@pytest.mark.parametrize("table", ["audit_records", "proof_ids", "subject_token_bindings", "public_keys"])
 async def test_exchange_whose_row_is_swallowed_is_refused(receiver, records, swallow, table: str) -> None:
     swallow(table)
     response = await receiver.pipe.exchange(receiver.client, receiver.step_token())

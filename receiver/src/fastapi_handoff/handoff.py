@@ -1,4 +1,4 @@
-"""The face: one object that a FastAPI app is given its policy, store and URL by."""
+"""The public entry point: it wires the rooms to each other, and does nothing else."""
 
 from __future__ import annotations
 
@@ -9,35 +9,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi.routing import APIRoute
-from starlette.routing import NoMatchFound
-
-from fastapi_handoff import routes
-from fastapi_handoff.deliveries import Deliveries
-from fastapi_handoff.dependency import IdentityDependency
-from fastapi_handoff.desk import Desk
-from fastapi_handoff.exchange import Exchange
-from fastapi_handoff.gate import Gate
-from fastapi_handoff.handlers import Handlers
-from fastapi_handoff.health import Health
-from fastapi_handoff.issuer import Issuer, require_transport
-from fastapi_handoff.policy import Policy
-from fastapi_handoff.proof import normal_url
-from fastapi_handoff.reception import Reception
-from fastapi_handoff.requests import route_path
-from fastapi_handoff.signature import SigningSecrets
-from fastapi_handoff.signing_keys import SigningKeys
+from fastapi_handoff import web
+from fastapi_handoff.auth import DPoPAuthenticator, SigningKeys
+from fastapi_handoff.dispatch import Dispatcher, Handlers
+from fastapi_handoff.events import SigningSecrets
+from fastapi_handoff.issuers import KINDS
+from fastapi_handoff.issuers.jwks import IssuerKeys
+from fastapi_handoff.policy import Policy, PolicyError
+from fastapi_handoff.request import normal_url, require_transport
 from fastapi_handoff.store import Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from os import PathLike
 
-    from fastapi import APIRouter, FastAPI
-    from starlette.types import Scope
+    from fastapi import FastAPI
 
     from fastapi_handoff.audit import Clock
-    from fastapi_handoff.handlers import HandlerFunction
+    from fastapi_handoff.dispatch import HandlerFunction
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +64,16 @@ class Handoff:
         self.url = _receiver_url(url)
         self._store = Store(store)
         self._clock = clock
-        self._issuer = Issuer(bitbucket_url, self.policy.workspace, monotonic=time.monotonic)
-        self._keys = SigningKeys(self._store, monotonic=time.monotonic)
-        self._handlers = Handlers()
+        base = bitbucket_url.removesuffix("/")
+        require_transport(base, "`bitbucket_url`")
+        issuers = [KINDS[table.kind].from_settings(table, base) for table in self.policy.issuers]
+        if len({issuer.url for issuer in issuers}) < len(issuers):
+            raise PolicyError("two issuers of the policy are the same one: their grants could not be told apart")
+        self._issuer_keys = [IssuerKeys(issuer, monotonic=time.monotonic) for issuer in issuers]
+        keys = SigningKeys(self._store, monotonic=time.monotonic)
         parts = urlsplit(self.url)
-        self._deliveries = Deliveries(
+        self._handlers = Handlers()
+        self._dispatcher = Dispatcher(
             self._store,
             self._handlers,
             resource=f"POST {parts.path}/events",
@@ -87,20 +81,28 @@ class Handoff:
             inline_timeout=inline_timeout,
             lease=lease,
         )
-        gate = Gate(self.policy, self.url, self._keys)
-        self.desk = Desk(self._store, clock)
-        self.identity = IdentityDependency(gate, self.desk, origin=f"{parts.scheme}://{parts.netloc}")
+        authenticator = DPoPAuthenticator(self.policy, self.url, keys, issuers)
+        self.recorder = web.Recorder(self._store, clock)
+        self.identity = web.IdentityDependency(authenticator, self.recorder, origin=f"{parts.scheme}://{parts.netloc}")
         """For `Security(handoff.identity, scopes=[…])` in the app's own routes."""
-        self.router = routes.build(
+        self.router = web.build(
             parts.path,
-            desk=self.desk,
-            exchange=Exchange(self.policy, self.url, self._issuer, self._keys, self._store, clock),
-            reception=Reception(gate, SigningSecrets(signing_secrets), self._handlers, self._deliveries, clock),
-            keys=self._keys,
-            health=Health(self._store, self._issuer),
+            recorder=self.recorder,
+            tokens=web.TokenEndpoint(
+                self.policy,
+                self.url,
+                {each.issuer.url: each for each in self._issuer_keys},
+                keys,
+                self._store,
+                clock,
+            ),
+            events=web.EventEndpoint(
+                self.url, authenticator, SigningSecrets(signing_secrets), self._handlers, self._dispatcher, clock
+            ),
+            keys=keys,
+            health=web.Health(self._store, self._issuer_keys),
         )
         """For `app.include_router(handoff.router, prefix="/handoff")`."""
-        self._own_paths: frozenset[str] = frozenset()
 
     def on(
         self, event_type: str, *, scope: str, idempotent: bool = False
@@ -113,26 +115,22 @@ class Handoff:
         return self._handlers.register(event_type, scope=scope, idempotent=idempotent)
 
     @asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI gives it
         """Open the store, look after leases and expired rows, and at the end wait for the handlers that run.
 
         An app with a lifespan of its own enters this one in it: `async with handoff.lifespan(app): …`.
         """
-        self._own_paths = frozenset(_paths_in(app, self.router))
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
-            stack.push_async_callback(self._issuer.close)
-            stack.push_async_callback(self._deliveries.interrupt)
+            for keys in self._issuer_keys:
+                stack.push_async_callback(keys.close)
+            stack.push_async_callback(self._dispatcher.interrupt)
             opened = await self._open()
             upkeep = [asyncio.create_task(work, name=name) for name, work in self._upkeep(opened=opened).items()]
             stack.push_async_callback(_cancel, upkeep)
-            # First of all at the end, so that leases are renewed meanwhile.
-            stack.push_async_callback(self._deliveries.wait_for_handlers, _GRACE_SECONDS)
+            # Pushed last, so done first: leases are renewed while the handlers that still run are waited for.
+            stack.push_async_callback(self._dispatcher.wait_for_handlers, _GRACE_SECONDS)
             yield
-
-    def records_itself(self, scope: Scope) -> bool:
-        """Tell whether a request goes to one of the router's own routes that change something."""
-        return scope["method"] == "POST" and route_path(scope) in self._own_paths
 
     async def _open(self) -> bool:
         try:
@@ -150,7 +148,7 @@ class Handoff:
         while not opened:
             await asyncio.sleep(_OPEN_AGAIN_SECONDS)
             opened = await self._open()
-        await self._deliveries.keep()
+        await self._dispatcher.keep()
 
     async def _purge(self) -> None:
         while True:
@@ -171,17 +169,6 @@ def _receiver_url(url: str) -> str:
             f"`url` must be scheme and host in lower case, without default port, query and fragment, not: `{url}`"
         )
     return cut
-
-
-def _paths_in(app: FastAPI, router: APIRouter) -> Iterable[str]:
-    """Give the paths that an app has the routes of the router at that change something."""
-    for route in router.routes:
-        if isinstance(route, APIRoute) and "POST" in (route.methods or ()):
-            try:
-                yield str(app.url_path_for(route.name))
-            except NoMatchFound:
-                logger.warning("`handoff.router` is not included in the app whose lifespan this is")
-                return
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

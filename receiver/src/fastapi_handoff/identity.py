@@ -1,90 +1,94 @@
-"""The identity: the attested facts behind an access token."""
+"""The identity: who called, as an issuer attests it, and what the policy made of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fastapi_handoff.issuers import KINDS, BitbucketStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_IDS: Final = {
-    "workspace_uuid": "workspaceUuid",
-    "repository_uuid": "repositoryUuid",
-    "pipeline_uuid": "pipelineUuid",
-    "step_uuid": "stepUuid",
-    "branch": "branchName",
-    "environment_uuid": "deploymentEnvironmentUuid",
-}
-"""Our names of the attested claims that every record and receipt shows, and Bitbucket's."""
+    from fastapi_handoff.issuers import Attested
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who called: what Bitbucket's identity provider attests about a step, and what the policy made of it.
+    """Who called. All of it is attested by an issuer or decided by the policy; nothing is asserted by the caller."""
 
-    UUIDs are as Bitbucket writes them, in braces. Nothing here is asserted by the pipe.
-    """
-
-    workspace: str
-    """The workspace's slug, from the policy."""
-    workspace_uuid: str
-    repository_uuid: str
-    pipeline_uuid: str
-    step_uuid: str
-    branch: str | None
-    """`None` where the token has no branch, as on tag builds."""
-    environment_uuid: str | None
-    """`None` where the step has no `deployment:`."""
-    pipeline_run_uuid: str | None
-    sub: str
-    """Bitbucket's own subject, another on every run of a step."""
+    issuer: str
+    """The issuer's name in the policy."""
+    issuer_url: str
+    """Its `iss`."""
+    kind: str
+    """The kind of issuer: `bitbucket`."""
+    subject: str
+    """`sub`. Bitbucket's is another on every run of a step."""
+    claims: Mapping[str, str] = field(hash=False)
+    """The attested claims, by the names that records and receipts have for them; an absent claim is absent here."""
     scopes: frozenset[str]
     grant: str
     """The name of the policy's grant that applied."""
     policy: str
-    """The digest of the policy the access token was made under."""
+    """The digest of the policy the access token was made under: `sha-256:<hex>`."""
 
-    @classmethod
-    def of(
-        cls, sub: str, attested: Mapping[str, str], *, workspace: str, scopes: Iterable[str], grant: str, policy: str
-    ) -> Identity:
-        """Give the identity of attested claims under Bitbucket's own names."""
-        return cls(
-            workspace=workspace,
-            workspace_uuid=attested["workspaceUuid"],
-            repository_uuid=attested["repositoryUuid"],
-            pipeline_uuid=attested["pipelineUuid"],
-            step_uuid=attested["stepUuid"],
-            branch=attested.get("branchName"),
-            environment_uuid=attested.get("deploymentEnvironmentUuid"),
-            pipeline_run_uuid=attested.get("pipelineRunUuid"),
-            sub=sub,
-            scopes=frozenset(scopes),
-            grant=grant,
-            policy=policy,
-        )
+    @property
+    def bitbucket(self) -> BitbucketStep:
+        """The step of Bitbucket Pipelines that called. Raises `AttributeError` for a caller of another kind."""
+        if self.kind != "bitbucket":
+            raise AttributeError(f"this caller is no Bitbucket step, its issuer is of kind `{self.kind}`")
+        return BitbucketStep(**{claim.name: self.claims.get(claim.name) for claim in KINDS[self.kind].claims})  # type: ignore[arg-type]
 
-    @classmethod
-    def stored(cls, members: Mapping[str, Any], sub: str, scope: str) -> Identity:
-        """Give the identity that `as_json` gave."""
-        return cls(**members, sub=sub, scopes=frozenset(scope.split()))
+    @property
+    def source(self) -> str:
+        """The attested id of where this caller's events come from: of a Bitbucket step, its repository's UUID."""
+        return source_of(self.kind, self.claims)
 
-    def as_json(self) -> dict[str, Any]:
-        """Give what is stored with a receipt; the receipt shows it without `pipeline_run_uuid`."""
+    def shown(self) -> dict[str, str | None]:
+        """Return the attested claims that records and receipts show; `None` for one that is absent."""
+        return _shown(self.kind, self.claims)
+
+    def actor(self) -> dict[str, str | None]:
+        """Return what an audit record says of this caller."""
+        return _actor(self.issuer_url, self.kind, self.subject, self.claims)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored with a receipt."""
         return {
-            "workspace": self.workspace,
-            **{name: getattr(self, name) for name in _IDS},
-            "pipeline_run_uuid": self.pipeline_run_uuid,
+            "issuer": self.issuer,
+            "issuer_url": self.issuer_url,
+            "kind": self.kind,
+            "claims": dict(self.claims),
             "grant": self.grant,
             "policy": self.policy,
         }
 
-    def actor(self) -> dict[str, str | None]:
-        """Give the attested ids that an audit record names."""
-        return {"sub": self.sub, **{name: getattr(self, name) for name in _IDS}}
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any], subject: str, scopes: Iterable[str]) -> Identity:
+        """Return the identity that `to_json` was called on."""
+        return cls(**members, subject=subject, scopes=frozenset(scopes))
 
 
-def attested_actor(sub: str, attested: Mapping[str, str]) -> dict[str, str | None]:
-    """Give the ids that an audit record names, of a step that has no `Identity` yet."""
-    return {"sub": sub, **{name: attested.get(claim) for name, claim in _IDS.items()}}
+def source_of(kind: str, claims: Mapping[str, str]) -> str:
+    """Return the attested id of where the events of such a caller come from."""
+    return claims[KINDS[kind].source]
+
+
+def attested_actor(attested: Attested) -> dict[str, str | None]:
+    """Return what an audit record says of a caller who has no `Identity` yet."""
+    return _actor(attested.issuer.url, attested.issuer.kind, attested.subject, attested.claims)
+
+
+def _actor(issuer_url: str, kind: str, subject: str, claims: Mapping[str, str]) -> dict[str, str | None]:
+    return {
+        "issuer": issuer_url,
+        "kind": kind,
+        "source": source_of(kind, claims),
+        "sub": subject,
+        **_shown(kind, claims),
+    }
+
+
+def _shown(kind: str, claims: Mapping[str, str]) -> dict[str, str | None]:
+    return {claim.name: claims.get(claim.name) for claim in KINDS[kind].claims if claim.shown}

@@ -54,7 +54,7 @@ async def test_proof_is_remembered_for_longer_than_it_is_acceptable(receiver, sq
     proof = receiver.pipe.proof("POST", f"{URL}/token", iat=prepared.now + 60)
     assert (await prepared.exchange_with(proof)).status_code == 200
     receiver.clock.now += 120
-    await receiver.handoff.desk.store.purge(int(receiver.clock()))
+    await receiver.handoff.recorder.store.purge(int(receiver.clock()))
     response = await prepared.exchange_with(proof)
     assert response.json()["code"] == "proof-replayed"
 
@@ -65,7 +65,7 @@ async def test_binding_outlives_its_step_token(receiver) -> None:
     token = receiver.step_token(exp=prepared.now + 10)
     assert (await prepared.exchange(token)).status_code == 200
     receiver.clock.now += 70
-    await receiver.handoff.desk.store.purge(int(receiver.clock()))
+    await receiver.handoff.recorder.store.purge(int(receiver.clock()))
     thief = type(receiver.pipe)(URL, clock=receiver.clock)
     assert (await thief.exchange(receiver.client, token)).json()["code"] == "step-token-already-bound"
 

@@ -11,9 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.entry import AuditEntry, AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
-from fastapi_handoff.store.compiled import change_one, fetch
-from fastapi_handoff.store.errors import StoreUnavailable
-from fastapi_handoff.store.tables import audit_records
+from fastapi_handoff.store import StoreUnavailable, audit_records, change_one
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -38,14 +36,13 @@ def append(connection: Connection, entry: AuditEntry, *, clock: Clock) -> AuditH
 
     The one writer is what keeps two appends from reading the same end of the chain.
     """
-    row = fetch(connection, _HEAD, {})
+    row = connection.execute(_HEAD).first()
     # The clock is read when it is our turn, and a clock set back does not put a record before its predecessor.
     now = int(clock() * 1_000_000)
     previous = None
     if row is not None:
-        seq, digest, time = row
-        previous = _believable(seq, digest, time)
-        now = max(now, time)
+        previous = _believable(row.seq, row.hash, row.time)
+        now = max(now, row.time)
     record = build(entry, previous, now)
     stored, digest = encode(record)
     row_values = {

@@ -20,8 +20,8 @@ class AuditEntry:
     code: str | None = None
     """The code of a refusal."""
     actor: Mapping[str, str | None] | None = None
-    """Who asked: attested ids only (`sub`, `workspace_uuid`, `repository_uuid`, `pipeline_uuid`, `step_uuid`, `branch`,
-    `environment_uuid`); `None` where nobody proved who they are. `sub` and `repository_uuid` can be searched for."""
+    """Who asked: `issuer` (`iss`), `kind`, `source`, `sub` and attested claims; `None` where nobody proved who it is.
+    `issuer`, `source` and `sub` can be searched for."""
     resource: str | None = None
     """Method and path: `POST /handoff/events`."""
     grant: str | None = None

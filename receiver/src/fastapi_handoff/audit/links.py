@@ -87,7 +87,7 @@ def _copies(row: Any, record: dict[str, Any]) -> Iterator[str]:
 
 
 def _receipt(row: Any, record: dict[str, Any]) -> Iterator[str]:
-    if record["receipt"] is None or row.repository_uuid is None or row.event_id is None:
+    if record["receipt"] is None or row.source is None or row.event_id is None:
         return
     if row.receipt_seq is None:
         yield "the receipt that it is about was deleted"

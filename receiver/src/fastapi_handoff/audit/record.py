@@ -98,7 +98,8 @@ def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
     """Give the columns that copy what the record says, the time excepted."""
     actor = record["actor"] or {}
     said = {
-        "repository_uuid": actor.get("repository_uuid"),
+        "issuer": actor.get("issuer"),
+        "source": actor.get("source"),
         "actor": actor.get("sub"),
         "action": record["action"],
         "decision": record["decision"],

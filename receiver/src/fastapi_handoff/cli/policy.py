@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff.cli.output import say
-from fastapi_handoff.policy import Policy
-from fastapi_handoff.policy_file import PolicyError, schema_text
+from fastapi_handoff.policy import Policy, PolicyError, schema_text
 
 if TYPE_CHECKING:
     import argparse

@@ -67,14 +67,14 @@ def where_not_null(column: str) -> dict[str, Any]:
     return {"sqlite_where": condition, "postgresql_where": condition}
 
 
-step_token_bindings = Table(
-    "step_token_bindings",
+subject_token_bindings = Table(
+    "subject_token_bindings",
     metadata,
-    Column("issuer", StoredText, nullable=False),
-    Column("signing_input_sha256", StoredText, nullable=False),
+    Column("issuer", StoredText, nullable=False, comment="`iss`"),
+    Column("replay_key", StoredText, nullable=False, comment="what makes a subject token of this issuer the only one"),
     Column("jkt", StoredText, nullable=False),
     Column("expires_at", BigInteger, nullable=False, index=True, comment="unix seconds"),
-    PrimaryKeyConstraint("issuer", "signing_input_sha256"),
+    PrimaryKeyConstraint("issuer", "replay_key"),
 )
 
 proof_ids = Table(
@@ -97,9 +97,10 @@ public_keys = Table(
 receipts = Table(
     "receipts",
     metadata,
-    Column("repository_uuid", StoredText, nullable=False),
+    Column("issuer", StoredText, nullable=False, comment="`iss` of whoever attested the caller"),
+    Column("source", StoredText, nullable=False, comment="the attested id of where the event comes from"),
     Column("event_id", StoredText, nullable=False),
-    Column("sub", StoredText, nullable=False),
+    Column("subject", StoredText, nullable=False, comment="`sub`"),
     Column("content_digest", StoredText, nullable=False),
     Column("event_type", StoredText, nullable=False),
     Column("scope", StoredText),
@@ -117,7 +118,8 @@ receipts = Table(
     Column("completed_at", BigInteger, comment="unix microseconds"),
     Column("audit_seq", BigInteger, nullable=False),
     Column("audit_hash", StoredText, nullable=False),
-    PrimaryKeyConstraint("repository_uuid", "event_id"),
+    # No two issuers, and no two sources of one, ever meet in a row.
+    PrimaryKeyConstraint("issuer", "source", "event_id"),
     # Partial: looking for ended leases does not read every receipt ever given.
     Index(None, "lease_until", **where_not_null("lease_until")),
 )
@@ -132,8 +134,9 @@ audit_records = Table(
     Column("record", StoredText, nullable=False, comment="RFC 8785 JSON; hash is SHA-256 of exactly its UTF-8 bytes"),
     # Copies of what `record` says, for filters. `audit verify` compares them with it.
     Column("time", BigInteger, nullable=False, comment="unix microseconds"),
-    Column("repository_uuid", StoredText),
-    Column("actor", StoredText),
+    Column("issuer", StoredText),
+    Column("source", StoredText),
+    Column("actor", StoredText, comment="`sub`"),
     Column("action", StoredText, nullable=False),
     Column("decision", StoredText, nullable=False),
     Column("code", StoredText),
@@ -141,6 +144,6 @@ audit_records = Table(
     UniqueConstraint("prev_hash"),
     UniqueConstraint("hash"),
     Index(None, "time"),
-    Index(None, "repository_uuid", "seq"),
+    Index(None, "source", "seq"),
     Index(None, "event_id"),
 )

@@ -1,0 +1,194 @@
+"""The subject token of any kind of issuer: from untrusted text to what is attested, one check after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi_handoff.jose import Jws, MalformedJws, is_time, verifies
+from fastapi_handoff.jose import parse as parse_jws
+from fastapi_handoff.request import LEEWAY, REPLAY_MEMORY, TOKEN_BYTES, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fastapi_handoff.issuers.base import Issuer
+    from fastapi_handoff.jose import RSAKey
+    from fastapi_handoff.request import Checks
+
+_FORBIDDEN_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedSubjectToken:
+    """A subject token that has the right form. Nothing it says is known to be true."""
+
+    unverified: Jws
+    kid: str
+    alg: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """What an issuer attests about a caller."""
+
+    issuer: Issuer
+    subject: str
+    """`sub`. Bitbucket's is another on every run of a step."""
+    claims: Mapping[str, str]
+    """By our names; an absent claim is absent here."""
+    replay_key: str = field(repr=False)
+    expires_at: int
+    """The token's `exp`, unix seconds."""
+
+    @property
+    def remember_until(self) -> int:
+        """Unix seconds until which the token's binding to a key must be remembered."""
+        return self.expires_at + REPLAY_MEMORY
+
+
+def parse(text: str) -> UnverifiedSubjectToken:
+    """Read the form of a subject token. Raises `Refusal`: `step-token-malformed`."""
+    try:
+        unverified = parse_jws(text, max_bytes=TOKEN_BYTES)
+    except MalformedJws as error:
+        raise Refusal("step-token-malformed", f"the step token cannot be read: {error}") from None
+    header, claims = unverified.header, unverified.claims
+    for name in sorted(_FORBIDDEN_HEADERS & header.keys()):
+        # Each names a key of the sender's choice, or changes what is signed.
+        raise Refusal("step-token-malformed", f"the step token's header has `{name}`, which no step token has")
+    for name in ("alg", "kid"):
+        if not isinstance(header.get(name), str) or not header[name]:
+            raise Refusal("step-token-malformed", f"the step token's header has no `{name}`, or one that is not text")
+    for name in ("exp", "iat", "nbf"):
+        if name in claims and not is_time(claims[name]):
+            raise Refusal("step-token-malformed", f"the step token's `{name}` is not whole seconds since 1970")
+    audience = claims.get("aud", [])
+    if not isinstance(audience, str) and not (
+        isinstance(audience, list) and all(isinstance(entry, str) for entry in audience)
+    ):
+        raise Refusal("step-token-malformed", "the step token's `aud` is neither text nor a list of text")
+    return UnverifiedSubjectToken(unverified, header["kid"], header["alg"])
+
+
+def issuer_of(token: UnverifiedSubjectToken, trusted: Iterable[Issuer]) -> Issuer:
+    """Return the trusted issuer that the token claims to be of, and pin its algorithms.
+
+    Raises `Refusal`: `issuer-unknown`, or `step-token-signature-invalid` for an algorithm that is not the issuer's. The
+    text names no issuer: it would tell a stranger the workspace of the policy. The algorithm is ours to say and not the
+    token's: `none`, and HS256 with the public key as its secret, end here.
+    """
+    claimed = token.unverified.claims.get("iss")
+    issuer = next((issuer for issuer in trusted if issuer.url == claimed), None)
+    if issuer is None:
+        raise Refusal("issuer-unknown", "the step token's `iss` is not the issuer this receiver trusts")
+    if token.alg not in issuer.algorithms:
+        algorithms = " or ".join(f"`{name}`" for name in sorted(issuer.algorithms))
+        raise Refusal("step-token-signature-invalid", f"the step token is not signed with {algorithms}")
+    return issuer
+
+
+def verify(
+    token: UnverifiedSubjectToken, key: RSAKey, issuer: Issuer, *, audience: str, now: int, checks: Checks
+) -> Attested:
+    """Verify a token that `issuer_of` found the issuer of, under that issuer's key of its `kid`.
+
+    `audience` is the receiver's URL, `now` unix seconds. Raises `Refusal`, in the order of the protocol.
+    """
+    if not verifies(token.unverified, key, token.alg):
+        raise Refusal("step-token-signature-invalid", "the step token is not signed by the issuer's key of that `kid`")
+    checks.passed("signature", token.alg)
+    checks.passed("iss", issuer.url)
+    claims = token.unverified.claims
+    _require_times(claims, issuer, now, checks)
+    _require_audience(claims, audience, checks)
+    subject, attested = _attested(claims, issuer, checks)
+    for name, expected in issuer.expected.items():
+        got = claims.get(name)
+        if got != expected:
+            raise checks.refuse(
+                name,
+                expected,
+                got,
+                "issuer-unknown",
+                f"the step token's `{name}` is not the policy's: another workspace has, or had, the same name",
+            )
+        checks.passed(name, expected)
+    checks.disclosed = True
+    return Attested(
+        issuer=issuer,
+        subject=subject,
+        claims=attested,
+        replay_key=issuer.replay_key(token.unverified),
+        expires_at=claims["exp"],
+    )
+
+
+def _require_times(claims: dict[str, Any], issuer: Issuer, now: int, checks: Checks) -> None:
+    for name in ("exp", "iat"):
+        if name not in claims:
+            raise checks.refuse(name, "present", None, "claims-missing", f"the step token has no `{name}`")
+    if now > claims["exp"] + LEEWAY:
+        raise checks.refuse(
+            "exp",
+            f"≥ {now - LEEWAY}",
+            claims["exp"],
+            "step-token-expired",
+            f"the step token expired at {claims['exp']}",
+        )
+    checks.passed("exp", claims["exp"], expected=f"≥ {now - LEEWAY}")
+    for name in ("iat", "nbf"):
+        if name in claims and claims[name] > now + LEEWAY:
+            raise checks.refuse(
+                name,
+                f"≤ {now + LEEWAY}",
+                claims[name],
+                "step-token-not-yet-valid",
+                f"the step token's `{name}` is in the future: compare the clocks",
+            )
+    lifetime = claims["exp"] - claims["iat"]
+    if issuer.max_lifetime is not None and lifetime > issuer.max_lifetime:
+        # A token that outlives its issuer's usual ones was made by another hand, or is worth stealing.
+        raise checks.refuse(
+            "lifetime",
+            f"≤ {issuer.max_lifetime}",
+            lifetime,
+            "step-token-lifetime-exceeded",
+            f"the token lives {lifetime} s, tokens of this issuer may live {issuer.max_lifetime} s",
+        )
+
+
+def _require_audience(claims: dict[str, Any], audience: str, checks: Checks) -> None:
+    aud = claims.get("aud")
+    audiences = [aud] if isinstance(aud, str) else aud or []
+    if audience not in audiences:
+        raise checks.refuse(
+            "aud",
+            audience,
+            " ".join(audiences) or None,
+            "audience-mismatch",
+            f"the step token is not meant for `{audience}`: add it to the step's `oidc: audiences`",
+        )
+    checks.passed("aud", audience)
+
+
+def _attested(claims: Mapping[str, Any], issuer: Issuer, checks: Checks) -> tuple[str, dict[str, str]]:
+    found: dict[str, str] = {}
+    flat = issuer.flat(claims)
+    subject = _text(flat, "sub", checks)
+    if issuer.replay_claim is not None:
+        _text(flat, issuer.replay_claim, checks)
+    for claim in issuer.claims:
+        # An optional claim that is null or empty is absent.
+        if claim.required or flat.get(claim.claim) not in (None, ""):
+            found[claim.name] = _text(flat, claim.claim, checks)
+    return subject, found
+
+
+def _text(claims: Mapping[str, Any], name: str, checks: Checks) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise checks.refuse(
+            name, "text", value, "claims-missing", f"the step token has no `{name}`, or one that is not text"
+        )
+    return value

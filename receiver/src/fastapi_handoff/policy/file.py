@@ -1,0 +1,201 @@
+"""The policy's file: the model of its TOML, from which the published JSON Schema is made.
+
+The keys of a grant follow from the issuers' tables of claims. Bitbucket's stand in the grant itself; any kind's can
+stand in `match`.
+"""
+
+from __future__ import annotations
+
+import functools  # noqa: TC003 - pydantic evaluates the annotation
+import json
+import operator
+import re
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+)
+
+from fastapi_handoff.issuers import KINDS, Bitbucket, BitbucketSettings, IssuerSettings
+from fastapi_handoff.policy.mistakes import PolicyError, mistakes_of, policy_error, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi_handoff.issuers import Claim, Issuer
+    from fastapi_handoff.policy.mistakes import Location
+
+SCHEMA_ID: Final = (
+    "https://bitbucket.org/fastapi-handoff/fastapi-handoff/raw/main"
+    "/receiver/src/fastapi_handoff/policy/policy.schema.json"
+)
+
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200)]
+Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", max_length=200)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _GrantTable(_Table):
+    """Which callers, and what they may. The first grant that matches applies, alone."""
+
+    name: Name = Field(description="Shown to the pipe's user and written to the audit; unique.")
+    issuer: str | None = Field(None, description="The name of the issuer; absent: the first one.")
+    match: dict[str, str] = Field(
+        default_factory=dict, description="What the issuer must attest, by the names that its kind has for it."
+    )
+    scopes: list[Scope] = Field(min_length=1, description="What a caller may do, in your own words.")
+    environment_name: Name | None = Field(
+        None,
+        description="The name an event's environment must have. Bitbucket attests the id only, so pin the name here.",
+    )
+    services: list[Name] | None = Field(None, min_length=1, description="The services an event may be about.")
+
+    @field_validator("branch", check_fields=False)
+    @classmethod
+    def _plain_branch(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("refs/"):
+            raise ValueError("is a branch's plain name, without `refs/heads/`")
+        return value
+
+
+def _matchable(kind: type[Issuer]) -> dict[str, Claim]:
+    """Return the claims that a grant of this kind can ask for, by the key that asks."""
+    return {claim.match: claim for claim in kind.claims if claim.match is not None}
+
+
+_SHORT_KEYS: Final = _matchable(Bitbucket)
+_SHORT_FIELDS: Final[dict[str, Any]] = {
+    key: (claim.value | None, Field(None, description=claim.description)) for key, claim in _SHORT_KEYS.items()
+}
+if TYPE_CHECKING:
+    GrantTable = _GrantTable
+else:
+    GrantTable = create_model("GrantTable", __base__=_GrantTable, __doc__=_GrantTable.__doc__, **_SHORT_FIELDS)
+
+
+class PolicyFile(_Table):
+    """The policy of a receiver of handoffs."""
+
+    bitbucket: BitbucketSettings | None = Field(None, description="Short form of the first issuer.")
+    issuers: list[functools.reduce(operator.or_, (kind.settings for kind in KINDS.values()))] = Field(  # type: ignore[valid-type]
+        default_factory=list, description="Whose identities are trusted."
+    )
+    grants: list[GrantTable] = Field(min_length=1)
+
+    @field_validator("grants")
+    @classmethod
+    def _unique_names(cls, grants: list[_GrantTable]) -> list[_GrantTable]:
+        # A token carries its grant's name: two grants of one name would make it mean two things.
+        names = [grant.name for grant in grants]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"have the name `{name}` twice: give each grant a name of its own")
+        return grants
+
+    def all_issuers(self) -> list[IssuerSettings]:
+        """Return the issuers, the short form first."""
+        return [*([] if self.bitbucket is None else [self.bitbucket]), *self.issuers]
+
+
+def kind_of(settings: IssuerSettings) -> type[Issuer]:
+    """Return the kind of issuer that a table is about."""
+    return KINDS[settings.kind]
+
+
+def asked_for(grant: _GrantTable) -> dict[str, str]:
+    """Return what a grant asks of attested claims, by the keys of its issuer's kind."""
+    short = {key: getattr(grant, key) for key in _SHORT_KEYS}
+    return {**grant.match, **{key: value for key, value in short.items() if value is not None}}
+
+
+def read(raw: bytes, name: str) -> PolicyFile:
+    """Parse and check a policy's bytes. Raises `PolicyError` with every mistake that can be seen at once.
+
+    `name` is what the messages call the file.
+    """
+    try:
+        text = raw.decode("utf-8")
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise PolicyError(f"{name}:{line}: is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = int(at[1]) if at else text.count("\n") + 1
+        raise PolicyError(f"{name}:{line}: is not TOML: {str(error).split(' (at ')[0]}") from None
+    except RecursionError:
+        raise PolicyError(f"{name}: is nested too deep") from None
+    try:
+        parsed = PolicyFile.model_validate(document)
+    except ValidationError as error:
+        raise policy_error(name, text, [*_no_issuer(document), *mistakes_of(error)]) from None
+    if mistakes := [*_no_issuer(document)] or [*_contradictions(parsed)]:
+        raise policy_error(name, text, mistakes)
+    return parsed
+
+
+def _no_issuer(document: dict[str, Any]) -> Iterator[tuple[Location, str]]:
+    if not document.get("bitbucket") and not document.get("issuers"):
+        yield ("bitbucket",), "is required, or a table of `[[issuers]]`"
+
+
+def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
+    """Find what is wrong between the tables: issuers that are not there, and keys that their kind does not know."""
+    issuers = parsed.all_issuers()
+    names = [issuer.name for issuer in issuers]
+    for position, issuer in enumerate(parsed.issuers):
+        if names.count(issuer.name) > 1:
+            yield ("issuers", position, "name"), f"`{issuer.name}` is the name of two issuers: give each its own"
+    by_name = dict(zip(names, issuers, strict=True))
+    for position, grant in enumerate(parsed.grants):
+        settings = issuers[0] if grant.issuer is None else by_name.get(grant.issuer)
+        if settings is None:
+            known = ", ".join(f"`{name}`" for name in names)
+            yield ("grants", position, "issuer"), f"is no issuer of this policy: expected one of {known}"
+        else:
+            for key, what in _grant_mistakes(grant, kind_of(settings)):
+                yield ("grants", position, *key), what
+
+
+def _grant_mistakes(grant: _GrantTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
+    matchable = _matchable(kind)
+    known = ", ".join(f"`{key}`" for key in matchable)
+    for key in _SHORT_KEYS:
+        if getattr(grant, key) is not None:
+            if key in grant.match:
+                yield ("match", key), f"is given twice: once as `{key}`"
+            if kind is not Bitbucket:
+                yield (key,), f"is a key of Bitbucket's grants: one of a `{kind.kind}` issuer has `match`"
+    for key, value in grant.match.items():
+        if key not in matchable:
+            yield ("match", key), f"is nothing that a `{kind.kind}` issuer attests: expected one of {known}"
+            continue
+        try:
+            TypeAdapter(matchable[key].value).validate_python(value, strict=True)
+        except ValidationError as error:
+            yield ("match", key), said(dict(error.errors(include_url=False)[0]))
+    asked = asked_for(grant)
+    for key, claim in matchable.items():
+        if claim.pinned and key not in asked:
+            yield (key,), "is required"
+
+
+def schema_text() -> str:
+    """Return the published JSON Schema, made from the model, as it is committed."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **PolicyFile.model_json_schema(),
+    }
+    return json.dumps(schema, indent=2) + "\n"

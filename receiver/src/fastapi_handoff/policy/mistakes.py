@@ -1,0 +1,78 @@
+"""How a mistake in a policy file is told: file, line, key, and what is expected instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import ValidationError
+
+Location = tuple[int | str, ...]
+"""The keys and positions that lead to a value of the document, as pydantic gives them."""
+
+_EXPECTED: Final = {
+    r"^\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}$": (
+        "a UUID as Bitbucket writes it, in braces and lower case: `{01234567-89ab-cdef-0123-456789abcdef}`"
+    ),
+    r"^[a-z0-9_-]+$": "the workspace's slug, as in `https://bitbucket.org/<slug>`",
+    r"^[^\x00-\x20\x7f~^:\[\]\\]+$": "a branch's name without `refs/heads/`, or a glob of `*`, `**` and `?`",
+}
+"""What stands in a message for a pattern that a person would have to decipher."""
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; the text has a line for each mistake: `file:line: key: what is wrong`."""
+
+
+def policy_error(name: str, text: str, mistakes: Iterable[tuple[Location, str]]) -> PolicyError:
+    """Return the error for mistakes in the file `name`, whose content is `text`."""
+    return PolicyError("\n".join(f"{name}:{_line(text, at)}: {_key(at)}: {what}" for at, what in mistakes))
+
+
+def mistakes_of(error: ValidationError) -> list[tuple[Location, str]]:
+    """Return each mistake that pydantic found: where it is, and what to do about it."""
+    return [(detail["loc"], said(dict(detail))) for detail in error.errors(include_url=False)]
+
+
+def said(detail: dict[str, Any]) -> str:
+    """Return what a person is told of one of pydantic's error details."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "is no key of a policy: remove it, or mend its spelling"
+    if kind == "missing":
+        return "is required"
+    if kind == "string_pattern_mismatch":
+        return f"is not {_EXPECTED.get(context['pattern'], 'text that fits ' + context['pattern'])}"
+    if kind == "value_error":
+        return str(context["error"])
+    message: str = detail["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _key(location: Location) -> str:
+    key = ""
+    for part in location:
+        # Positions count from one, as people do.
+        key += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if key else part
+    return f"`{key}`"
+
+
+def _line(text: str, location: Location) -> int:
+    """Find the line of a key, which tomllib does not tell; where it cannot be found, the line of what encloses it."""
+    lines = text.splitlines()
+    table, position, key = location[0], next((part for part in location if isinstance(part, int)), None), location[-1]
+    header = re.compile(r"\s*\[+\s*" + re.escape(str(table)) + r"\s*\]+")
+    starts = [number for number, line in enumerate(lines) if header.match(line)]
+    if not starts:
+        return next((n for n, line in enumerate(lines, 1) if re.match(rf"\s*{re.escape(str(table))}\s*=", line)), 1)
+    start = starts[min(position or 0, len(starts) - 1)]
+    key = next((part for part in location[1:] if isinstance(part, str)), key)
+    for number in range(start + 1, len(lines)):
+        if lines[number].lstrip().startswith("["):
+            break
+        if re.match(rf"\s*[\"']?{re.escape(str(key))}[\"']?\s*=", lines[number]):
+            return number + 1
+    return start + 1

@@ -1,0 +1,169 @@
+"""The policy, compiled once into an immutable value, and the one function that decides by it.
+
+The token endpoint and the command line call the same `Policy.decide`, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi_handoff.policy import patterns
+from fastapi_handoff.policy.file import asked_for, kind_of, read
+from fastapi_handoff.policy.mistakes import PolicyError
+from fastapi_handoff.request import Check, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from os import PathLike
+
+    from fastapi_handoff.issuers import IssuerSettings
+    from fastapi_handoff.policy.file import PolicyFile
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a grant asks of one attested claim."""
+
+    key: str
+    """The grant's key: `branch`."""
+    claim: str
+    """The claim, by our name: `branch`."""
+    expected: str
+    is_pattern: bool
+    pinned: bool
+    """Whether every grant of this kind of issuer has it: an immutable id."""
+
+    def holds(self, claims: Mapping[str, str]) -> bool:
+        """Return whether the attested claims fit. An absent claim fits nothing."""
+        got = claims.get(self.claim)
+        if got is None:
+            return False
+        return patterns.matches(self.expected, got) if self.is_pattern else got == self.expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One rule: which callers, and what they may."""
+
+    name: str
+    issuer: str
+    """The name of the issuer whose tokens it is for."""
+    conditions: tuple[Condition, ...]
+    scopes: tuple[str, ...]
+    environment_name: str | None
+    """The name that an event's environment must have. Bitbucket attests the environment's UUID only."""
+    services: frozenset[str] | None
+    """The subjects that an event may have."""
+
+    def checks(self, claims: Mapping[str, str]) -> tuple[Check, ...]:
+        """Compare attested claims, by our names, with what this grant expects of each."""
+        return tuple(
+            Check(each.key, shown(each.expected), shown(claims.get(each.claim)), each.holds(claims), self.name)
+            for each in self.conditions
+        )
+
+    def matches(self, issuer: str, claims: Mapping[str, str]) -> bool:
+        """Return whether the grant is for this issuer and every condition holds. It has one at least: the pinned id."""
+        return issuer == self.issuer and all(condition.holds(claims) for condition in self.conditions)
+
+    def is_about(self, claims: Mapping[str, str]) -> bool:
+        """Return whether the grant is about this caller's own repository (or role, or client)."""
+        return all(condition.holds(claims) for condition in self.conditions if condition.pinned)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy says about a caller."""
+
+    grant: Grant | None
+    """The grant that applies, or `None`: refused."""
+    scopes: tuple[str, ...]
+    """What is granted, in the grant's order: all of its scopes, or the requested ones."""
+    checks: tuple[Check, ...]
+    """Each claim a grant looked at, in the order of the file; grants about the caller's own repository come first."""
+    code: str | None
+    """`None`, `no-grant-matches` or `scope-not-granted`."""
+    reason: str | None
+    """Why it was refused, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy, as loaded. It does not change while the process lives."""
+
+    issuers: tuple[IssuerSettings, ...]
+    """Whom the policy trusts; grants without an issuer mean the first."""
+    grants: tuple[Grant, ...]
+    digest: str
+    """`sha-256:` and the hex of the file's bytes."""
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Policy:
+        """Read a policy file. Raises `PolicyError`, which names file, line and key of every mistake."""
+        file = Path(path)
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
+        parsed = read(raw, str(file))
+        return cls(tuple(parsed.all_issuers()), _grants(parsed), f"sha-256:{sha256(raw).hexdigest()}")
+
+    def grant(self, name: str) -> Grant | None:
+        """Return the grant of that name."""
+        return next((grant for grant in self.grants if grant.name == name), None)
+
+    def decide(self, issuer: str, claims: Mapping[str, str], requested: Iterable[str] = ()) -> Decision:
+        """Decide about what the issuer of that name *attested*, by our names of its claims.
+
+        The first grant, in the order of the file, that matches and has every requested scope applies, alone: scopes
+        of several grants are never added up, so that the one name in a token or a record explains all it allows.
+        """
+        wanted = tuple(dict.fromkeys(requested))
+        matching = [grant for grant in self.grants if grant.matches(issuer, claims)]
+        for grant in matching:
+            if set(wanted) <= set(grant.scopes):
+                scopes = tuple(scope for scope in grant.scopes if not wanted or scope in wanted)
+                return Decision(grant, scopes, grant.checks(claims), None, None)
+        if matching:
+            asked, given = " ".join(wanted), dict.fromkeys(scope for grant in matching for scope in grant.scopes)
+            checks = tuple(
+                Check("scope", shown(" ".join(grant.scopes)), shown(asked), ok=False, grant=grant.name)
+                for grant in matching
+            )
+            reason = f"no single matching grant gives `{shown(asked)}`; what they give: `{' '.join(given)}`"
+            return Decision(None, (), checks, "scope-not-granted", reason)
+        own = [grant for grant in self.grants if grant.issuer == issuer]
+        # Python's sort is stable: what is about this caller's own id first, the order of the file within.
+        ordered = sorted(own, key=lambda grant: not grant.is_about(claims))
+        checks = tuple(check for grant in ordered for check in grant.checks(claims))
+        reason = "no grant of the policy matches what the issuer attests about this caller"
+        return Decision(None, (), checks, "no-grant-matches", reason)
+
+
+def _grants(parsed: PolicyFile) -> tuple[Grant, ...]:
+    issuers = {settings.name: settings for settings in parsed.all_issuers()}
+    first = next(iter(issuers))
+    grants = []
+    for table in parsed.grants:
+        issuer = table.issuer or first
+        asked = asked_for(table)
+        conditions = tuple(
+            Condition(claim.match, claim.name, asked[claim.match], claim.is_pattern, claim.pinned)
+            # Repository, environment, branch: the order in which a refusal shows them.
+            for claim in sorted(kind_of(issuers[issuer]).claims, key=lambda claim: (not claim.pinned, claim.is_pattern))
+            if claim.match in asked
+        )
+        grants.append(
+            Grant(
+                name=table.name,
+                issuer=issuer,
+                conditions=conditions,
+                scopes=tuple(table.scopes),
+                environment_name=table.environment_name,
+                services=None if table.services is None else frozenset(table.services),
+            )
+        )
+    return tuple(grants)

@@ -1,0 +1,57 @@
+//! The life of a commit's status, from INPROGRESS to the outcome: whatever happens, the outcome comes last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::outcome::{Outcome, Verdict};
+use super::reporter::{FirstStatus, Reporter, STOP_LIMIT, Told, limit};
+use crate::signals::StopSignals;
+
+/// An INPROGRESS still in flight can land after the final status: wait this long, then post the final one again.
+pub(super) const IN_FLIGHT: Duration = Duration::from_secs(2);
+
+/// Start to tell the commit that the handoff is under way, beside the exchange and not before it.
+#[must_use]
+pub fn begin(reporter: &Arc<Reporter>) -> JoinHandle<FirstStatus> {
+    let reporter = reporter.clone();
+    tokio::spawn(async move { reporter.tell_first().await })
+}
+
+/// Tell the commit the outcome, after its first status.
+pub async fn finish(
+    reporter: &Reporter,
+    outcome: &Outcome,
+    mut first: JoinHandle<FirstStatus>,
+    stop: &mut StopSignals,
+) -> Told {
+    let first = if outcome.verdict == Verdict::Stopped {
+        cut_short(first).await
+    } else {
+        tokio::select! {
+            first = &mut first => first.unwrap_or(FirstStatus::InFlight),
+            _ = stop.wait() => cut_short(first).await,
+        }
+    };
+    let told = tokio::select! {
+        told = reporter.tell_last(outcome, limit(outcome.verdict), None) => told,
+        // The outcome stands; there is just less time to tell it.
+        _ = stop.wait() => reporter.tell_last(outcome, STOP_LIMIT, None).await,
+    };
+    if first == FirstStatus::Settled {
+        return told;
+    }
+    sleep(IN_FLIGHT).await;
+    match (told, reporter.tell_last(outcome, STOP_LIMIT, None).await) {
+        (Told::Missed, Told::Missed) => Told::Missed,
+        _ => Told::AsRequired,
+    }
+}
+
+/// After a signal there is no time to wait for the first status; left alone, it would be sent again after the last one.
+async fn cut_short(first: JoinHandle<FirstStatus>) -> FirstStatus {
+    first.abort();
+    first.await.unwrap_or(FirstStatus::InFlight)
+}
