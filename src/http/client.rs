@@ -52,6 +52,7 @@ impl Route {
 /// Sends requests and shows them at `DEBUG`.
 pub struct Http {
     client: Client,
+    connect_timeout: Duration,
     timeout: Duration,
     console: Arc<Console>,
 }
@@ -62,6 +63,8 @@ impl Http {
     /// # Errors
     /// See [`HttpSetupError`].
     pub fn new(options: &Options, console: Arc<Console>) -> Result<Self, HttpSetupError> {
+        // Always less than the whole: a connection that never comes about must not look like an answer that does not.
+        let connect_timeout = options.timeout.mul_f64(0.9).min(LONGEST_CONNECT);
         let mut roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
@@ -76,7 +79,7 @@ impl Http {
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
-            .connect_timeout(connect_timeout(options.timeout))
+            .connect_timeout(connect_timeout)
             .timeout(options.timeout)
             .user_agent(concat!("fastapi-handoff/", env!("CARGO_PKG_VERSION")));
         match &options.route {
@@ -93,6 +96,7 @@ impl Http {
         let client = builder.build().map_err(HttpSetupError::Client)?;
         Ok(Self {
             client,
+            connect_timeout,
             timeout: options.timeout,
             console,
         })
@@ -120,7 +124,7 @@ impl Http {
         if !request.body.is_empty() {
             builder = builder.body(request.body.clone());
         }
-        let explain = |error| HttpError::new(error, &request.url, self.timeout);
+        let explain = |error| HttpError::new(error, &request.url, self.connect_timeout, self.timeout);
         let mut response = builder.send().await.map_err(explain)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
@@ -132,9 +136,4 @@ impl Http {
         }
         Ok(Answer { status, headers, body })
     }
-}
-
-/// Always less than the whole: a connection that never comes about must not look like an answer that does not.
-pub(super) fn connect_timeout(timeout: Duration) -> Duration {
-    timeout.mul_f64(0.9).min(LONGEST_CONNECT)
 }

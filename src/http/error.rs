@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-use super::client::connect_timeout;
 use super::retry::{Arrival, Next, When};
 
 /// Why the HTTP client cannot be set up.
@@ -87,8 +86,8 @@ pub enum TlsProblem {
 }
 
 impl HttpError {
-    /// Sort an error of the client. `timeout` is the limit that was set for the whole request to `url`.
-    pub(super) fn new(source: reqwest::Error, url: &str, timeout: Duration) -> Self {
+    /// Sort an error of the client that came of a request to `url` under these limits.
+    pub(super) fn new(source: reqwest::Error, url: &str, connect_timeout: Duration, timeout: Duration) -> Self {
         if let Some(tls) = tls_error(&source) {
             let arrival = if source.is_connect() {
                 Arrival::Impossible
@@ -113,7 +112,7 @@ impl HttpError {
         } else if text.contains("tunnel error") || text.contains("proxy") {
             Self::Proxy(source)
         } else if source.is_timeout() && source.is_connect() {
-            let limit = connect_timeout(timeout);
+            let limit = connect_timeout;
             Self::ConnectTimeout { limit, source }
         } else if source.is_timeout() {
             Self::AnswerTimeout { limit: timeout, source }

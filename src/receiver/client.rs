@@ -8,10 +8,10 @@ use secrecy::SecretString;
 
 use super::authentication::{Authenticate, Authorization, Challenge};
 use super::error::TryError;
+use super::marks::TraceId;
 use super::refusal::Refusal;
 use super::refusal_code::RefusalCode;
 use super::token_exchange::{self, AccessToken};
-use super::trace::TraceId;
 use crate::console::{Console, in_words};
 use crate::http::{Answer, Http, Request};
 use crate::settings::ReceiverUrl;

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderName};
 use tokio::time::sleep;
 
 use super::client::Client;
-use super::error::{DeliveryError, Ending, GaveUp, Stage, TryError};
+use super::error::{DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError};
 use super::polling;
 use super::receipt::{Progress, Receipt};
 use crate::event::{Event, content_digest, webhook_signature};
@@ -19,8 +19,6 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// Of an error within a line, which may repeat text of the other side.
-pub(super) const LONGEST_LINE: usize = 300;
 
 /// How long to try, and how long to wait for the handler.
 #[derive(Clone, Copy)]
@@ -96,7 +94,7 @@ async fn post(
             return Err(end(error, ending, earlier));
         };
         earlier = earlier.max(error.arrival());
-        let what = client.console.clean_line(&error.to_string(), LONGEST_LINE);
+        let what = client.console.clean_line(&error.to_string(), LONGEST_ERROR);
         let pause_seconds = pause.as_secs_f64();
         client
             .console

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::refusal::Refusal;
 use crate::http::{Answer, Arrival, HttpError, Next, When};
 
+/// Characters of an error within a line: it may repeat text of the other side.
+pub const LONGEST_ERROR: usize = 300;
+
 /// A success that is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {

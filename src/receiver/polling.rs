@@ -6,8 +6,7 @@ use reqwest::Method;
 use tokio::time::{Instant, sleep};
 
 use super::client::Client;
-use super::delivery::LONGEST_LINE;
-use super::error::{DeliveryError, Ending, GaveUp, Stage, TryError};
+use super::error::{DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError};
 use super::receipt::{Progress, Receipt};
 use crate::console::in_words;
 use crate::event::EventId;
@@ -59,7 +58,7 @@ pub(super) async fn wait(
                 client.console.info(&format!(
                     "{}{}; asking again in {:.1} s",
                     Stage::Polling,
-                    client.console.clean_line(&error.to_string(), LONGEST_LINE),
+                    client.console.clean_line(&error.to_string(), LONGEST_ERROR),
                     pause.as_secs_f64()
                 ));
                 error

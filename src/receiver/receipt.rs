@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::AnswerError;
-use super::trace::TraceId;
+use super::marks::{AuditAnchor, TraceId};
 use crate::event::EventId;
 use crate::http::{Answer, retry_after};
 
@@ -23,20 +23,6 @@ pub enum State {
     Failed,
     /// The handler's process died, and it is not run again.
     Interrupted,
-}
-
-/// One record of the receiver's audit chain, named so that nobody can change what comes before it unnoticed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditAnchor {
-    pub seq: u64,
-    /// 64 hex digits.
-    pub hash: String,
-}
-
-impl std::fmt::Display for AuditAnchor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.seq, self.hash)
-    }
 }
 
 /// A receipt. Members this pipe does not know are dropped.

@@ -5,9 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::receipt::AuditAnchor;
+use super::marks::{AuditAnchor, TraceId};
 use super::refusal_code::RefusalCode;
-use super::trace::TraceId;
 use crate::http::{Answer, Next, When};
 
 const MOST_ROWS: usize = 60;

@@ -7,7 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::outcome::{Outcome, Verdict};
-use super::reporter::Subject;
+use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
 use crate::http::{Arrival, Http, Request};

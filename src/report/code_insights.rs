@@ -8,7 +8,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::outcome::{Outcome, Verdict};
-use super::reporter::Subject;
+use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
 use crate::http::{Arrival, Http, Request};

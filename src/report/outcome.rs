@@ -5,10 +5,7 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::event::EventId;
 use crate::exit::Exit;
-use crate::receiver::{AuditAnchor, Delivery, DeliveryError, GaveUp, Receipt, State, TraceId};
-
-/// Of an error within a line, which may repeat text of the other side.
-const LONGEST_ERROR: usize = 300;
+use crate::receiver::{AuditAnchor, Delivery, DeliveryError, GaveUp, LONGEST_ERROR, Receipt, State, TraceId};
 
 /// How the run ended.
 pub enum End {

@@ -9,10 +9,11 @@ use super::advice;
 use super::build_status::{self, BuildStatus};
 use super::code_insights;
 use super::outcome::{Outcome, Verdict};
+use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
 use crate::http::{Arrival, Http, HttpSetupError};
-use crate::settings::{ReportMode, Settings, StatusKey, StepContext};
+use crate::settings::{ReportMode, Settings};
 
 /// The first status is a courtesy: nobody waits for it longer than this.
 const FIRST_LIMIT: Duration = Duration::from_secs(5);
@@ -48,15 +49,6 @@ enum Channel {
 enum Requirement {
     BestEffort,
     Required,
-}
-
-/// What every report says, whatever the outcome.
-pub(super) struct Subject {
-    pub(super) step: StepContext,
-    pub(super) key: StatusKey,
-    pub(super) name: String,
-    pub(super) service: String,
-    pub(super) environment: Option<String>,
 }
 
 /// Tells the commit.
@@ -97,13 +89,6 @@ impl Reporter {
                 insights()?
             }
         };
-        let (service, environment) = (settings.service.clone(), settings.environment.clone());
-        let key = report.key.clone();
-        let key = key.unwrap_or_else(|| StatusKey::stable(&service, environment.as_deref()));
-        let name = report.name.clone().unwrap_or_else(|| match &environment {
-            Some(environment) => format!("Handoff: {service} → {environment}"),
-            None => format!("Handoff: {service}"),
-        });
         Ok(Self {
             channel,
             requirement: if report.mode == ReportMode::Auto {
@@ -111,13 +96,7 @@ impl Reporter {
             } else {
                 Requirement::Required
             },
-            subject: Subject {
-                step: settings.step.clone(),
-                key,
-                name: console.clean_line(&name, 255),
-                service,
-                environment,
-            },
+            subject: Subject::new(settings, console),
             console: console.clone(),
         })
     }

@@ -111,6 +111,35 @@ fn imports_go_downwards_only() {
     assert!(upwards.is_empty(), "{}", upwards.join("\n"));
 }
 
+/// The files of the same room that a file uses: the names after `super::` that are files there.
+fn siblings_used(path: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(path).unwrap();
+    let words = text.split("super::").skip(1).map(|rest| {
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
+        path.with_file_name(format!("{}.rs", &rest[..end]))
+    });
+    words.filter(|sibling| sibling.exists()).collect()
+}
+
+#[test]
+fn files_of_a_room_do_not_import_each_other_in_a_circle() {
+    let mut open = files(&source());
+    // Take away what uses nothing that is left, until nothing is left; what stays is a circle.
+    loop {
+        let (stay, gone): (Vec<_>, Vec<_>) = open
+            .iter()
+            .cloned()
+            .partition(|path| siblings_used(path).iter().any(|sibling| open.contains(sibling)));
+        if gone.is_empty() {
+            break;
+        }
+        open = stay;
+    }
+    assert!(open.is_empty(), "these import each other in a circle: {open:?}");
+}
+
 #[test]
 fn every_room_has_one_door_that_says_what_belongs_there() {
     for entry in fs::read_dir(source()).unwrap() {
