@@ -51,11 +51,7 @@ impl Api {
         ca_certificates: Vec<CertificateDer<'static>>,
         console: Arc<Console>,
     ) -> Result<Self, HttpSetupError> {
-        let options = Options {
-            timeout,
-            ca_certificates,
-            route: Route::to(&endpoints.api),
-        };
+        let options = Options { timeout, ca_certificates, route: Route::to(&endpoints.api) };
         Ok(Self {
             http: Http::new(&options, console.clone())?,
             options,
@@ -75,11 +71,7 @@ impl Api {
         timeout: Duration,
         console: Arc<Console>,
     ) -> Result<Self, HttpSetupError> {
-        let options = Options {
-            timeout,
-            ca_certificates: Vec::new(),
-            route: Route::Proxy(endpoints.proxy.clone()),
-        };
+        let options = Options { timeout, ca_certificates: Vec::new(), route: Route::Proxy(endpoints.proxy.clone()) };
         Ok(Self {
             http: Http::new(&options, console.clone())?,
             options,
@@ -100,16 +92,9 @@ impl Api {
 
     /// Return the URL of a resource of the step's commit. Names go through percent-encoding, so that none of them can lead
     /// to another resource.
-    #[must_use]
     pub fn commit_url(&self, step: &StepContext, rest: &[&str]) -> String {
-        let of_commit = [
-            "2.0",
-            "repositories",
-            step.workspace.as_str(),
-            step.repository.as_str(),
-            "commit",
-            step.commit.as_str(),
-        ];
+        let of_commit =
+            ["2.0", "repositories", step.workspace.as_str(), step.repository.as_str(), "commit", step.commit.as_str()];
         of_commit.iter().chain(rest).fold(self.base.clone(), |url, segment| {
             // `form_urlencoded` leaves nothing that has a meaning in a path, but writes a space as `+`.
             let segment = form_urlencoded::byte_serialize(segment.as_bytes()).collect::<String>();
@@ -179,10 +164,7 @@ impl Api {
         loop {
             let (error, next) = match http.send(request).await {
                 Ok(answer) if answer.status.is_success() => {
-                    return Ok(Taken {
-                        answer,
-                        earlier: arrival,
-                    });
+                    return Ok(Taken { answer, earlier: arrival });
                 }
                 Ok(answer) => (BitbucketError::refused(&answer), answer.next()),
                 Err(error) => {

@@ -39,13 +39,8 @@ pub enum Route {
 
 impl Route {
     /// Return the route to a URL that may be plain `http`.
-    #[must_use]
     pub fn to(url: &str) -> Self {
-        if url.starts_with("http:") {
-            Self::Direct
-        } else {
-            Self::Environment
-        }
+        if url.starts_with("http:") { Self::Direct } else { Self::Environment }
     }
 }
 
@@ -65,9 +60,7 @@ impl Http {
     pub fn new(options: &Options, console: Arc<Console>) -> Result<Self, HttpSetupError> {
         // Always less than the whole: a connection that never comes about must not look like an answer that does not.
         let connect_timeout = options.timeout.mul_f64(0.9).min(LONGEST_CONNECT);
-        let mut roots = rustls::RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for certificate in &options.ca_certificates {
             roots.add(certificate.clone()).map_err(HttpSetupError::Root)?;
         }
@@ -94,12 +87,7 @@ impl Http {
             builder = builder.resolve_to_addrs(name, addresses);
         }
         let client = builder.build().map_err(HttpSetupError::Client)?;
-        Ok(Self {
-            client,
-            connect_timeout,
-            timeout: options.timeout,
-            console,
-        })
+        Ok(Self { client, connect_timeout, timeout: options.timeout, console })
     }
 
     /// Send a request and read the whole answer, whatever its status.

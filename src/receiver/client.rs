@@ -36,7 +36,6 @@ pub struct Client {
 }
 
 impl Client {
-    #[must_use]
     pub fn new(
         http: Http,
         url: ReceiverUrl,
@@ -60,7 +59,6 @@ impl Client {
     }
 
     /// Return the request with what every request to the receiver carries: the trace, and its authentication.
-    #[must_use]
     pub fn authenticated(&self, request: &Request, authorization: Authorization<'_>) -> Request {
         let request = request.clone().header(TRACEPARENT, &self.trace_id.traceparent());
         self.authenticator.authenticate(request, authorization)
@@ -74,11 +72,7 @@ impl Client {
             self.authenticator.learn(&answer);
         }
         self.compare_clocks(&answer);
-        if answer.status.is_success() {
-            Ok(answer)
-        } else {
-            Err(TryError::Refused(Box::new(Refusal::read(&answer))))
-        }
+        if answer.status.is_success() { Ok(answer) } else { Err(TryError::Refused(Box::new(Refusal::read(&answer)))) }
     }
 
     /// Return an access token that lives: the one from before, or one exchanged now.
@@ -108,10 +102,7 @@ impl Client {
     ) -> Result<Answer, TryError> {
         let token = self.access_token().await?;
         let was_taken = std::mem::replace(&mut self.was_taken, true);
-        let authorization = Authorization {
-            access_token: Some(&token),
-            content_digest,
-        };
+        let authorization = Authorization { access_token: Some(&token), content_digest };
         match self.send(request, authorization).await {
             Err(TryError::Refused(refusal)) if was_taken && is_about_token(&refusal) => {
                 self.access_token = None;
@@ -145,8 +136,5 @@ impl Client {
 }
 
 fn is_about_token(refusal: &Refusal) -> bool {
-    matches!(
-        refusal.known_code(),
-        Some(RefusalCode::TokenExpired | RefusalCode::TokenInvalid)
-    )
+    matches!(refusal.known_code(), Some(RefusalCode::TokenExpired | RefusalCode::TokenInvalid))
 }

@@ -37,7 +37,6 @@ pub struct Delivery {
 
 /// Return the request of one try, and its `Content-Digest`: same id and body each time, but a timestamp and signatures of
 /// its own.
-#[must_use]
 pub fn event_request(url: String, event: &Event, secrets: &[SigningSecret]) -> (Request, String) {
     let digest = content_digest(&event.body);
     let timestamp = unix_now();
@@ -96,9 +95,7 @@ async fn post(
         earlier = earlier.max(error.arrival());
         let what = client.console.clean_line(&error.to_string(), LONGEST_ERROR);
         let pause_seconds = pause.as_secs_f64();
-        client
-            .console
-            .info(&format!("try {number}: {what}; next try in {pause_seconds:.1} s"));
+        client.console.info(&format!("try {number}: {what}; next try in {pause_seconds:.1} s"));
         sleep(pause).await;
     }
 }

@@ -17,11 +17,7 @@ pub enum AnswerError {
     NotAReceipt { status: u16, media_type: String },
     /// A body cut or garbled on the way; none of it is shown.
     #[error("the answer is not a receipt ({category:?} error at line {line}, column {column})")]
-    MalformedReceipt {
-        category: serde_json::error::Category,
-        line: usize,
-        column: usize,
-    },
+    MalformedReceipt { category: serde_json::error::Category, line: usize, column: usize },
     #[error("the answer is the receipt of another event")]
     OtherEvent,
     #[error("the answer is compressed (`{0}`)")]
@@ -35,9 +31,7 @@ pub enum AnswerError {
 impl AnswerError {
     /// Return why a body cannot be read: a compressed one explains itself, any other is `error`.
     pub(super) fn unreadable(answer: &Answer, error: Self) -> Self {
-        answer
-            .coding()
-            .map_or(error, |coding| Self::Compressed(coding.to_owned()))
+        answer.coding().map_or(error, |coding| Self::Compressed(coding.to_owned()))
     }
 
     fn next(&self) -> Next {
@@ -77,7 +71,6 @@ fn exchange_text(error: &TryError) -> String {
 
 impl TryError {
     /// Return whether another try can succeed.
-    #[must_use]
     pub fn next(&self) -> Next {
         match self {
             Self::NoAnswer(error) => error.next(),
@@ -90,7 +83,6 @@ impl TryError {
     }
 
     /// Return whether the receiver may have accepted the event in this try.
-    #[must_use]
     pub fn arrival(&self) -> Arrival {
         match self {
             Self::NoAnswer(error) => error.arrival(),
@@ -106,7 +98,6 @@ impl TryError {
     }
 
     /// Return the refusal that explains more, where there is one.
-    #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) | Self::TokenNoLongerGood(refusal) => Some(refusal),

@@ -13,7 +13,6 @@ use crate::crypto::random_hex;
 pub struct TraceId(String);
 
 impl TraceId {
-    #[must_use]
     pub fn random() -> Self {
         Self(random_hex::<16>())
     }

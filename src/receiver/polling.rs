@@ -22,10 +22,9 @@ pub(super) async fn wait(
     wait_timeout: Duration,
 ) -> Result<Receipt, DeliveryError> {
     let deadline = Instant::now() + wait_timeout;
-    client.console.info(&format!(
-        "event {id} was accepted; its handler runs, waiting up to {} s",
-        wait_timeout.as_secs()
-    ));
+    client
+        .console
+        .info(&format!("event {id} was accepted; its handler runs, waiting up to {} s", wait_timeout.as_secs()));
     let mut told = Instant::now();
     let mut retry = Retry::new(wait_timeout);
     let mut pause = first;
@@ -40,9 +39,7 @@ pub(super) async fn wait(
                 if told.elapsed() >= PROGRESS_EVERY {
                     told = Instant::now();
                     let running = in_words(wait_timeout.saturating_sub(left).as_secs());
-                    client
-                        .console
-                        .info(&format!("the handler has been running for {running}"));
+                    client.console.info(&format!("the handler has been running for {running}"));
                 }
                 TryError::HandlerRuns
             }

@@ -60,19 +60,14 @@ impl Progress {
     /// Read a success that answers for the event `id`.
     pub(super) fn read(answer: &Answer, id: &EventId) -> Result<Self, AnswerError> {
         if !answer.is_json() {
-            return Err(AnswerError::NotAReceipt {
-                status: answer.status.as_u16(),
-                media_type: answer.media_type(),
-            });
+            return Err(AnswerError::NotAReceipt { status: answer.status.as_u16(), media_type: answer.media_type() });
         }
         let receipt = Receipt::read(&answer.body, id).map_err(|error| AnswerError::unreadable(answer, error))?;
         if answer.status != StatusCode::ACCEPTED && receipt.state != State::Running {
             return Ok(Self::Final(receipt));
         }
         let ask_again_in = retry_after(&answer.headers, SystemTime::now()).unwrap_or(POLL_DEFAULT);
-        Ok(Self::Running {
-            ask_again_in: ask_again_in.max(POLL_SHORTEST),
-        })
+        Ok(Self::Running { ask_again_in: ask_again_in.max(POLL_SHORTEST) })
     }
 }
 
@@ -91,7 +86,6 @@ impl Receipt {
     }
 
     /// Return the name of the grant that let the event in.
-    #[must_use]
     pub fn grant(&self) -> Option<&str> {
         self.identity.get("grant").and_then(Value::as_str)
     }
@@ -108,10 +102,7 @@ mod tests {
     fn receipt_of_another_event_is_not_taken() {
         let body = br#"{"id":"evt_b","state":"succeeded"}"#;
         assert!(Receipt::read(body, &"evt_b".into()).is_ok());
-        assert_eq!(
-            Receipt::read(body, &"evt_a".into()).unwrap_err(),
-            AnswerError::OtherEvent
-        );
+        assert_eq!(Receipt::read(body, &"evt_a".into()).unwrap_err(), AnswerError::OtherEvent);
     }
 
     proptest! {

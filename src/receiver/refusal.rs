@@ -64,13 +64,9 @@ pub struct Refusal {
 
 impl Refusal {
     /// Read any answer that is not a success.
-    #[must_use]
     pub fn read(answer: &Answer) -> Self {
-        let body = if answer.is_json() {
-            serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
-        } else {
-            Value::Null
-        };
+        let body =
+            if answer.is_json() { serde_json::from_slice(&answer.body).unwrap_or(Value::Null) } else { Value::Null };
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         // A gateway's own errors have a `code`, too. Only a receiver's come with a trace, even where it is empty.
         let rows = body.get("trace").and_then(Value::as_array);
@@ -78,9 +74,7 @@ impl Refusal {
             .filter(|_| rows.is_some())
             .map(|code| RefusalCode::parse(code).map_or_else(|| Code::Unknown(code.to_owned()), Code::Known));
         let rows = rows.map(Vec::as_slice).unwrap_or_default();
-        let detail = ["detail", "error_description", "title", "error"]
-            .into_iter()
-            .find_map(text);
+        let detail = ["detail", "error_description", "title", "error"].into_iter().find_map(text);
         Self {
             status: answer.status.as_u16(),
             // Something on the way sent the request twice. A new proof gets the receipt that the first one made.
@@ -92,18 +86,13 @@ impl Refusal {
             code,
             detail: detail.map(str::to_owned),
             more: rows.len().saturating_sub(MOST_ROWS),
-            trace: rows
-                .iter()
-                .take(MOST_ROWS)
-                .filter_map(|row| Check::deserialize(row).ok())
-                .collect(),
+            trace: rows.iter().take(MOST_ROWS).filter_map(|row| Check::deserialize(row).ok()).collect(),
             trace_id: text("trace_id").map(TraceId::from),
             audit: body.get("audit").and_then(|audit| AuditAnchor::deserialize(audit).ok()),
         }
     }
 
     /// Return the code where it is one that this pipe knows.
-    #[must_use]
     pub fn known_code(&self) -> Option<RefusalCode> {
         match self.code {
             Some(Code::Known(code)) => Some(code),
@@ -112,15 +101,11 @@ impl Refusal {
     }
 
     /// Return the code, or the status where the answer was none of a receiver's.
-    #[must_use]
     pub fn name(&self) -> String {
-        self.code
-            .as_ref()
-            .map_or_else(|| format!("HTTP {}", self.status), Code::to_string)
+        self.code.as_ref().map_or_else(|| format!("HTTP {}", self.status), Code::to_string)
     }
 
     /// Return one line: the code and the receiver's own words.
-    #[must_use]
     pub fn summary(&self) -> String {
         match &self.detail {
             Some(detail) => format!("{}: {detail}", self.name()),
@@ -129,7 +114,6 @@ impl Refusal {
     }
 
     /// Return the first check that failed, in short, for the commit: `branch: expected main, got feature/x`.
-    #[must_use]
     pub fn short(&self) -> String {
         let failed = self.trace.iter().find(|check| !check.ok);
         match failed {
@@ -154,7 +138,6 @@ impl Refusal {
 }
 
 /// Return the text of a cell of the trace.
-#[must_use]
 pub fn or_nothing(text: Option<&String>) -> &str {
     text.map_or("(nothing)", String::as_str)
 }
@@ -182,10 +165,7 @@ mod tests {
         let trace = json!([{"check": "branch", "expected": "main", "got": "feature/x", "ok": false}, {"odd": 1}, 7]);
         let refusal = refusal(403, &json!({"code": "no-grant-matches", "trace": trace}));
         assert_eq!(refusal.trace.len(), 1);
-        assert_eq!(
-            refusal.short(),
-            "no-grant-matches (branch: expected main, got feature/x)"
-        );
+        assert_eq!(refusal.short(), "no-grant-matches (branch: expected main, got feature/x)");
     }
 
     #[test]

@@ -13,7 +13,6 @@ const NOT_THE_ROUTER: &str = "Check that RECEIVER_URL is the URL where the app m
 const INCIDENT: &str = "Set the status by hand where a merge waits for it, and see whether Bitbucket has an incident";
 
 /// Return what gives the step an identity that the receiver can accept, over several lines.
-#[must_use]
 pub fn for_identity(error: &IdentityError, receiver: &ReceiverUrl) -> String {
     let yaml = |lead: &str| {
         format!("{lead}, in bitbucket-pipelines.yml:\n\n- step:\n    oidc:\n      audiences:\n        - {receiver}\n")
@@ -120,7 +119,6 @@ pub(super) fn for_refusal(refusal: &Refusal, receiver: &ReceiverUrl) -> String {
 }
 
 /// Return what a user changes for each code of the receiver: the pipeline, or the policy.
-#[must_use]
 pub fn for_code(code: RefusalCode) -> &'static str {
     use RefusalCode as C;
     match code {

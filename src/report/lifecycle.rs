@@ -14,7 +14,6 @@ use crate::signals::StopSignals;
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Start to tell the commit that the handoff is under way, beside the exchange and not before it.
-#[must_use]
 pub fn begin(reporter: &Arc<Reporter>) -> JoinHandle<FirstStatus> {
     let reporter = reporter.clone();
     tokio::spawn(async move { reporter.tell_first().await })

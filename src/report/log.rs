@@ -14,31 +14,17 @@ const LONGEST_CELL: usize = 90;
 pub fn log_outcome(console: &Console, end: &End, outcome: &Outcome, receiver: &ReceiverUrl) {
     let id = &outcome.event_id;
     match end {
-        End::Stopped(signal) => console.fail(&format!(
-            "stopped by {signal}; the receiver may have got the event {id}"
-        )),
+        End::Stopped(signal) => console.fail(&format!("stopped by {signal}; the receiver may have got the event {id}")),
         End::Delivery(delivery) => match &delivery.outcome {
             Ok(receipt) => log_receipt(console, receipt, outcome),
             Err(DeliveryError::Refused(refusal)) => log_refusal(console, refusal, receiver),
             Err(DeliveryError::NotDelivered(gave_up)) => {
                 let lead = "the event was not delivered";
-                log_gave_up(
-                    console,
-                    lead,
-                    gave_up,
-                    advice::for_try(&gave_up.error).map(str::to_owned),
-                    receiver,
-                );
+                log_gave_up(console, lead, gave_up, advice::for_try(&gave_up.error).map(str::to_owned), receiver);
             }
             Err(DeliveryError::MayBeAccepted(gave_up)) => {
                 let lead = format!("the event {id} was sent, but its outcome is not known");
-                log_gave_up(
-                    console,
-                    &lead,
-                    gave_up,
-                    advice::for_try(&gave_up.error).map(str::to_owned),
-                    receiver,
-                );
+                log_gave_up(console, &lead, gave_up, advice::for_try(&gave_up.error).map(str::to_owned), receiver);
             }
             Err(DeliveryError::Accepted(gave_up)) => {
                 let lead = format!("the event {id} was sent, but its outcome is not known");
@@ -105,10 +91,7 @@ fn explain(console: &Console, refusal: &Refusal, receiver: &ReceiverUrl) {
 /// user looks for.
 fn trace_of_checks(console: &Console, refusal: &Refusal) -> Vec<String> {
     let cell = |text: &str| console.clean_line(text, LONGEST_CELL);
-    let (passed, shown): (Vec<_>, Vec<_>) = refusal
-        .trace
-        .iter()
-        .partition(|check| check.ok && check.grant.is_none());
+    let (passed, shown): (Vec<_>, Vec<_>) = refusal.trace.iter().partition(|check| check.ok && check.grant.is_none());
     let mut lines = Vec::new();
     if !passed.is_empty() {
         let names = passed.iter().map(|check| check.check.as_str()).collect::<Vec<_>>();
@@ -139,9 +122,7 @@ fn trace_of_checks(console: &Console, refusal: &Refusal) -> Vec<String> {
     }
     if refusal.more > 0 {
         let more = refusal.more;
-        lines.push(format!(
-            "… and {more} rows more; the receiver's policy file has all grants"
-        ));
+        lines.push(format!("… and {more} rows more; the receiver's policy file has all grants"));
     }
     lines
 }

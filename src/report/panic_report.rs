@@ -41,10 +41,7 @@ pub fn report_on_panic(reporter: Arc<Reporter>, event_id: EventId) {
 /// The place only: the message of a panic could quote the secret it panicked on.
 fn print(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(
-        std::io::stderr(),
-        "✖ a bug in the pipe ended the run at {place}; please report it"
-    );
+    let _ = writeln!(std::io::stderr(), "✖ a bug in the pipe ended the run at {place}; please report it");
 }
 
 /// In a thread and an event loop of its own: this thread's loop is where the panic is.

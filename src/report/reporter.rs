@@ -91,11 +91,7 @@ impl Reporter {
         };
         Ok(Self {
             channel,
-            requirement: if report.mode == ReportMode::Auto {
-                Requirement::BestEffort
-            } else {
-                Requirement::Required
-            },
+            requirement: if report.mode == ReportMode::Auto { Requirement::BestEffort } else { Requirement::Required },
             subject: Subject::new(settings, console),
             console: console.clone(),
         })
@@ -107,11 +103,7 @@ impl Reporter {
             return FirstStatus::Settled;
         };
         let status = BuildStatus::in_progress(&self.subject);
-        let sent = timeout(
-            FIRST_LIMIT,
-            build_status::post(api, None, &self.subject, &status, FIRST_LIMIT),
-        )
-        .await;
+        let sent = timeout(FIRST_LIMIT, build_status::post(api, None, &self.subject, &status, FIRST_LIMIT)).await;
         let sent = sent.unwrap_or_else(|_| Err(SendError::silence(FIRST_LIMIT)));
         let arrival = match sent {
             Ok(earlier) => earlier,

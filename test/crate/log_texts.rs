@@ -25,10 +25,7 @@ fn logged(end: &End) -> String {
 }
 
 fn failed(error: DeliveryError) -> String {
-    logged(&End::Delivery(Delivery {
-        outcome: Err(error),
-        tries: 1,
-    }))
+    logged(&End::Delivery(Delivery { outcome: Err(error), tries: 1 }))
 }
 
 fn refusal(status: u16, body: &Value) -> Box<Refusal> {
@@ -63,10 +60,7 @@ fn receipt_of_a_success() {
 fn receipt_of_a_handler_that_failed() {
     let receipt: Receipt =
         serde_json::from_value(json!({"id": "evt_1", "state": "failed", "detail": "no such image"})).unwrap();
-    insta::assert_snapshot!(logged(&End::Delivery(Delivery {
-        outcome: Ok(receipt),
-        tries: 1
-    })));
+    insta::assert_snapshot!(logged(&End::Delivery(Delivery { outcome: Ok(receipt), tries: 1 })));
 }
 
 #[test]
@@ -76,10 +70,7 @@ fn refusal_with_its_trace_of_checks() {
 
 #[test]
 fn refusal_by_something_that_is_no_receiver() {
-    insta::assert_snapshot!(failed(DeliveryError::Refused(refusal(
-        404,
-        &json!({"detail": "Not Found"})
-    ))));
+    insta::assert_snapshot!(failed(DeliveryError::Refused(refusal(404, &json!({"detail": "Not Found"})))));
 }
 
 #[test]

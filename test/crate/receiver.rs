@@ -37,11 +37,7 @@ pub(crate) fn refusal(request: &Received, status: u16, code: &str) -> Reply {
 }
 
 pub(crate) async fn delivered(server: &Server, retry_budget: u64, wait_timeout: u64, log: &Log) -> Delivery {
-    let options = Options {
-        timeout: Duration::from_secs(2),
-        ca_certificates: Vec::new(),
-        route: Route::Direct,
-    };
+    let options = Options { timeout: Duration::from_secs(2), ca_certificates: Vec::new(), route: Route::Direct };
     let step_token = "header.payload.signature".into();
     let (key, _) = StepKey::load_or_create(None, &step_token);
     let mut client = Client::new(
@@ -53,17 +49,12 @@ pub(crate) async fn delivered(server: &Server, retry_budget: u64, wait_timeout: 
         log.console(),
     );
     let settings = settings(&[]);
-    let attested = AttestedFacts {
-        workspace_uuid: &settings.step.repository_uuid,
-        branch: None,
-        environment_uuid: None,
-    };
+    let attested =
+        AttestedFacts { workspace_uuid: &settings.step.repository_uuid, branch: None, environment_uuid: None };
     let now = OffsetDateTime::now_utc();
     let event = Event::new("evt_1".into(), now, &EventInput::from(&settings), &attested);
-    let patience = Patience {
-        retry_budget: Duration::from_secs(retry_budget),
-        wait_timeout: Duration::from_secs(wait_timeout),
-    };
+    let patience =
+        Patience { retry_budget: Duration::from_secs(retry_budget), wait_timeout: Duration::from_secs(wait_timeout) };
     deliver(&mut client, &event, &[], patience).await
 }
 
@@ -129,11 +120,7 @@ async fn nonce_that_a_receiver_asks_for_is_in_the_next_proof() {
             .with("dpop-nonce", "n-1")
     });
     assert_eq!(kind(&delivered(&server, 2, 2, &Log::default()).await), "succeeded");
-    let nonces = server
-        .received()
-        .iter()
-        .map(|request| claims(request)["nonce"].clone())
-        .collect::<Vec<_>>();
+    let nonces = server.received().iter().map(|request| claims(request)["nonce"].clone()).collect::<Vec<_>>();
     assert_eq!(nonces, [Value::Null, Value::Null, "n-1".into()]);
 }
 
@@ -142,9 +129,7 @@ fn claims(request: &Received) -> Value {
     use base64::Engine as _;
 
     let payload = request.header("dpop").unwrap().split('.').nth(1).unwrap();
-    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload)
-        .unwrap();
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
     serde_json::from_slice(&payload).unwrap()
 }
 
@@ -172,11 +157,7 @@ async fn token_that_a_receiver_takes_no_more_is_exchanged_anew() {
     ])
     .await;
     assert_eq!(kind(&delivery), "succeeded");
-    let exchanges = server
-        .received()
-        .iter()
-        .filter(|request| request.path == "/token")
-        .count();
+    let exchanges = server.received().iter().filter(|request| request.path == "/token").count();
     assert_eq!(exchanges, 2);
 }
 
@@ -198,8 +179,5 @@ async fn accepted_event_whose_handler_outlasts_the_wait_is_accepted_and_not_refu
     let (delivery, _) = posted(&[|request| receipt(request, "running").with("retry-after", "1")]).await;
     assert_eq!(kind(&delivery), "accepted");
     let text = delivery.outcome.unwrap_err().to_string();
-    assert!(
-        text.ends_with("the handler still runs; WAIT_TIMEOUT (2 s) is used up"),
-        "{text}"
-    );
+    assert!(text.ends_with("the handler still runs; WAIT_TIMEOUT (2 s) is used up"), "{text}");
 }

@@ -37,10 +37,7 @@ pub(crate) fn succeeded() -> End {
         "trace_id": "0af7651916cd43dd8448eb211c80319c", "audit": {"seq": 7, "hash": "ab".repeat(32)}
     }))
     .unwrap();
-    End::Delivery(Delivery {
-        outcome: Ok(receipt),
-        tries: 2,
-    })
+    End::Delivery(Delivery { outcome: Ok(receipt), tries: 2 })
 }
 
 /// Tell a success from its first status to its last.
@@ -58,10 +55,7 @@ async fn build_status_goes_from_in_progress_to_the_outcome() {
     let server = Server::start(taken);
     assert_eq!(told(&server, &[TOKEN], &Log::default()).await, Told::AsRequired);
     let received = server.received();
-    assert_eq!(
-        received.iter().map(state).collect::<Vec<_>>(),
-        ["INPROGRESS", "SUCCESSFUL"]
-    );
+    assert_eq!(received.iter().map(state).collect::<Vec<_>>(), ["INPROGRESS", "SUCCESSFUL"]);
     let header = received[0].header("authorization");
     assert_eq!(header, Some("Bearer an-access-token-of-bitbucket"));
     let statuses = received.iter().map(Received::json).collect::<Vec<_>>();
@@ -71,10 +65,7 @@ async fn build_status_goes_from_in_progress_to_the_outcome() {
 #[tokio::test]
 async fn report_of_code_insights_needs_no_credential() {
     let server = Server::start(taken);
-    assert_eq!(
-        told(&server, &[("REPORT", "insights")], &Log::default()).await,
-        Told::AsRequired
-    );
+    assert_eq!(told(&server, &[("REPORT", "insights")], &Log::default()).await, Told::AsRequired);
     let received = server.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].header("authorization"), None);
@@ -89,10 +80,7 @@ async fn refused_status_is_missed_where_it_is_required_and_a_warning_where_not()
         let log = Log::default();
         assert_eq!(told(&server, &[TOKEN, ("REPORT", mode)], &log).await, expected);
         let text = log.text();
-        assert!(
-            text.contains("the commit was not told: Bitbucket answered 403"),
-            "{text}"
-        );
+        assert!(text.contains("the commit was not told: Bitbucket answered 403"), "{text}");
         assert!(text.contains("The credential lacks a scope"), "{text}");
     }
 }
@@ -107,10 +95,7 @@ async fn status_that_bitbucket_cannot_take_now_is_sent_again() {
             _ => taken(request),
         }
     });
-    assert_eq!(
-        told(&server, &[TOKEN, ("REPORT", "status")], &Log::default()).await,
-        Told::AsRequired
-    );
+    assert_eq!(told(&server, &[TOKEN, ("REPORT", "status")], &Log::default()).await, Told::AsRequired);
     let states = server.received().iter().map(state).collect::<Vec<_>>();
     assert_eq!(states, ["INPROGRESS", "SUCCESSFUL", "SUCCESSFUL"]);
 }
@@ -121,20 +106,14 @@ async fn access_token_of_a_consumer_is_fetched_anew_where_bitbucket_takes_it_no_
     let server = Server::start(move |request| {
         if request.path == "/oauth" {
             tokens += 1;
-            return Reply::json(
-                200,
-                &json!({"access_token": format!("token-number-{tokens}"), "expires_in": 7200}),
-            );
+            return Reply::json(200, &json!({"access_token": format!("token-number-{tokens}"), "expires_in": 7200}));
         }
         match request.header("authorization") {
             Some("Bearer token-number-1") if state(request) == "SUCCESSFUL" => Reply::json(401, &Value::Null),
             _ => taken(request),
         }
     });
-    let consumer = [
-        ("BITBUCKET_CLIENT_ID", "id"),
-        ("BITBUCKET_CLIENT_SECRET", "s3cr3t-of-consumer"),
-    ];
+    let consumer = [("BITBUCKET_CLIENT_ID", "id"), ("BITBUCKET_CLIENT_SECRET", "s3cr3t-of-consumer")];
     let log = Log::default();
     assert_eq!(told(&server, &consumer, &log).await, Told::AsRequired);
     let last = server.received().pop().unwrap();
@@ -145,9 +124,6 @@ async fn access_token_of_a_consumer_is_fetched_anew_where_bitbucket_takes_it_no_
 #[tokio::test]
 async fn nothing_is_sent_where_report_is_none() {
     let server = Server::start(taken);
-    assert_eq!(
-        told(&server, &[TOKEN, ("REPORT", "none")], &Log::default()).await,
-        Told::AsRequired
-    );
+    assert_eq!(told(&server, &[TOKEN, ("REPORT", "none")], &Log::default()).await, Told::AsRequired);
     assert!(server.received().is_empty());
 }

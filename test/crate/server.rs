@@ -122,10 +122,7 @@ fn write(mut stream: &TcpStream, reply: Reply) {
         Reply::HangUp => {}
         Reply::Silence(time) => std::thread::sleep(time),
         Reply::Answer(status, headers, body) => {
-            let mut text = format!(
-                "HTTP/1.1 {status} Test\r\nconnection: close\r\ncontent-length: {}\r\n",
-                body.len()
-            );
+            let mut text = format!("HTTP/1.1 {status} Test\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
             for (name, value) in headers {
                 text.push_str(&format!("{name}: {value}\r\n"));
             }
