@@ -17,6 +17,9 @@ pub enum BitbucketError {
     Silence(Duration),
     #[error("Bitbucket answered {status}: {message}")]
     Refused { status: u16, message: String },
+    /// A success that does not answer the request: a page of something in between, or another request's answer.
+    #[error("Bitbucket answered {status}, but not with what was sent")]
+    AnotherAnswer { status: u16 },
     #[error("no access token for BITBUCKET_CLIENT_ID: {0}")]
     NoAccessToken(#[source] Box<BitbucketError>),
     #[error("Bitbucket's answer for BITBUCKET_CLIENT_ID is not an access token")]

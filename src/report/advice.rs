@@ -80,6 +80,9 @@ pub(super) fn for_bitbucket(error: &BitbucketError) -> &'static str {
         BitbucketError::NoAccessToken(_) => {
             "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the scope `repository`"
         }
+        BitbucketError::AnotherAnswer { .. } => {
+            "Look at the commit, and at what stands between the pipe and Bitbucket's API: it answered in Bitbucket's place"
+        }
         BitbucketError::Silence(_) | BitbucketError::NotAnAccessToken => INCIDENT,
         BitbucketError::Refused { status, message } => match status {
             401 => "The credential is not valid (any more): make a new one, and put it into the variable again",

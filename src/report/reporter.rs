@@ -161,6 +161,17 @@ impl Reporter {
         told
     }
 
+    /// Return whether the commit shows the outcome now. What cannot be looked at counts as not shown.
+    pub(super) async fn shows(&self, outcome: &Outcome) -> bool {
+        let Channel::BuildStatus(api) = &self.channel else {
+            return true;
+        };
+        match timeout(STOP_LIMIT, build_status::look(api, &self.subject, STOP_LIMIT)).await {
+            Ok(Ok(state)) => state == build_status::state(outcome.verdict),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
     /// Return connections for another event loop than the one that runs.
     pub(super) fn new_connections(&self) -> Option<Http> {
         match &self.channel {
