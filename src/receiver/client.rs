@@ -32,6 +32,8 @@ pub struct Client {
     access_token: Option<AccessToken>,
     /// Whether the receiver took `access_token` in an earlier request.
     was_taken: bool,
+    /// Whether an access token was given up that the receiver had never taken.
+    exchanged_anew: bool,
     clocks_compared: bool,
 }
 
@@ -54,6 +56,7 @@ impl Client {
             trace_id: TraceId::random(),
             access_token: None,
             was_taken: false,
+            exchanged_anew: false,
             clocks_compared: false,
         }
     }
@@ -68,11 +71,16 @@ impl Client {
     async fn send(&mut self, request: &Request, authorization: Authorization<'_>) -> Result<Answer, TryError> {
         let mut answer = self.http.send(&self.authenticated(request, authorization)).await?;
         if self.authenticator.learn(&answer) == Challenge::Again {
-            answer = self.http.send(&self.authenticated(request, authorization)).await?;
+            let second = self.http.send(&self.authenticated(request, authorization)).await;
+            answer = second.map_err(TryError::NoAnswerToSecondProof)?;
             self.authenticator.learn(&answer);
         }
         self.compare_clocks(&answer);
-        if answer.status.is_success() { Ok(answer) } else { Err(TryError::Refused(Box::new(Refusal::read(&answer)))) }
+        if answer.status.is_success() {
+            Ok(answer)
+        } else {
+            Err(TryError::Refused(Box::new(Refusal::read(&answer, &self.trace_id))))
+        }
     }
 
     /// Return an access token that lives: the one from before, or one exchanged now.
@@ -94,7 +102,8 @@ impl Client {
         Ok(self.access_token.insert(token).secret.clone())
     }
 
-    /// Send a request with the access token. Where the receiver takes an older one no more, the next try gets a new one.
+    /// Send a request with the access token. Where the receiver takes an older one no more, the next try gets a new one; so it
+    /// does once where the receiver does not take a new one: its policy may have changed in between.
     pub(super) async fn send_authorized(
         &mut self,
         request: &Request,
@@ -104,7 +113,8 @@ impl Client {
         let was_taken = std::mem::replace(&mut self.was_taken, true);
         let authorization = Authorization { access_token: Some(&token), content_digest };
         match self.send(request, authorization).await {
-            Err(TryError::Refused(refusal)) if was_taken && is_about_token(&refusal) => {
+            Err(TryError::Refused(refusal)) if is_about_token(&refusal) && (was_taken || !self.exchanged_anew) => {
+                self.exchanged_anew |= !was_taken;
                 self.access_token = None;
                 Err(TryError::TokenNoLongerGood(refusal))
             }

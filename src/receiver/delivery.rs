@@ -10,7 +10,9 @@ use super::client::Client;
 use super::error::{DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError};
 use super::polling;
 use super::receipt::{Progress, Receipt};
-use crate::event::{Event, content_digest, webhook_signature};
+use super::refusal::Refusal;
+use super::refusal_code::RefusalCode;
+use crate::event::{Event, EventId, content_digest, webhook_signature};
 use crate::http::{Arrival, Next, Request, Retry, When};
 use crate::identity::unix_now;
 use crate::settings::SigningSecret;
@@ -81,7 +83,18 @@ async fn post(
             Ok(progress) => return Ok(progress),
             Err(error) => error,
         };
-        let Next::Retry(when) = error.next() else {
+        let next = match earlier {
+            Arrival::Impossible => error.next(),
+            Arrival::Possible => error.next_where_accepted(),
+        };
+        let Next::Retry(when) = next else {
+            if let TryError::Refused(refusal) = &error {
+                match ask(client, &event.id, refusal, &mut retry).await {
+                    Asked::Accepted(progress) => return Ok(progress),
+                    Asked::NotAccepted => {}
+                    Asked::NoAnswer => earlier = Arrival::Possible,
+                }
+            }
             return Err(end(error, Ending::Final, earlier));
         };
         let number = retry.tries();
@@ -100,6 +113,46 @@ async fn post(
     }
 }
 
+/// What the receiver says of an event that it refused.
+enum Asked {
+    Accepted(Progress),
+    NotAccepted,
+    NoAnswer,
+}
+
+/// Ask whether an event was accepted though its post was refused: something on the way may have sent it twice, to replicas of
+/// different policies, and only the second answer came.
+async fn ask(client: &mut Client, id: &EventId, refusal: &Refusal, retry: &mut Retry) -> Asked {
+    match refusal.known_code() {
+        // The receipt under this id is that of the other event.
+        Some(RefusalCode::EventConflict) => return Asked::NotAccepted,
+        // An answer of something in between is no refusal of the receiver's, and the event stays in doubt anyway.
+        None if refusal.code.is_none() => return Asked::NoAnswer,
+        _ => {}
+    }
+    loop {
+        let error = match polling::ask(client, id).await {
+            Ok(progress) => {
+                client.console.info("the event was refused, but it had been accepted before: something sent it twice");
+                return Asked::Accepted(progress);
+            }
+            Err(error) => error,
+        };
+        let code = error.refusal().and_then(Refusal::known_code);
+        // What refuses the question for the same reason as the event says no more than before.
+        if code == Some(RefusalCode::EventNotFound) || (code.is_some() && code == refusal.known_code()) {
+            return Asked::NotAccepted;
+        }
+        let Next::Retry(when) = error.next_where_accepted() else {
+            return Asked::NoAnswer;
+        };
+        let Some(pause) = retry.next_wait(when) else {
+            return Asked::NoAnswer;
+        };
+        sleep(pause).await;
+    }
+}
+
 /// Say what is known of the event after the last try. `earlier` is whether a try before may have arrived.
 fn end(error: TryError, ending: Ending, earlier: Arrival) -> DeliveryError {
     let (stage, error) = match error {
@@ -110,6 +163,9 @@ fn end(error: TryError, ending: Ending, earlier: Arrival) -> DeliveryError {
                 return DeliveryError::Refused(refusal);
             }
             (Stage::PostingAgain, TryError::Refused(refusal))
+        }
+        TryError::TokenNoLongerGood(refusal) if earlier == Arrival::Impossible => {
+            return DeliveryError::Refused(refusal);
         }
         TryError::Exchange(inner) => match *inner {
             TryError::Refused(refusal) if ending == Ending::Final => {

@@ -48,9 +48,12 @@ impl AnswerError {
 pub enum TryError {
     #[error(transparent)]
     NoAnswer(#[from] HttpError),
+    /// The answer asked for the same request again, with another proof; that one got no answer.
+    #[error(transparent)]
+    NoAnswerToSecondProof(HttpError),
     #[error("{}", .0.told())]
     Refused(Box<Refusal>),
-    /// The receiver takes an access token no more that it took before.
+    /// The receiver takes an access token no more that it took before, or that it has just made under another policy.
     #[error("the access token is no longer good ({})", .0.summary())]
     TokenNoLongerGood(Box<Refusal>),
     #[error(transparent)]
@@ -73,12 +76,21 @@ impl TryError {
     /// Return whether another try can succeed.
     pub fn next(&self) -> Next {
         match self {
-            Self::NoAnswer(error) => error.next(),
+            Self::NoAnswer(error) | Self::NoAnswerToSecondProof(error) => error.next(),
             Self::Refused(refusal) => refusal.next,
             Self::TokenNoLongerGood(_) => Next::Retry(When::Now),
             Self::Answer(error) => error.next(),
             Self::Exchange(error) => error.next(),
             Self::HandlerRuns => Next::Retry(When::Later),
+        }
+    }
+
+    /// Return whether another try can succeed where the event may be accepted already. What something in between says it may
+    /// take back, and only the receiver can say what became of the event: its own refusal alone is final.
+    pub fn next_where_accepted(&self) -> Next {
+        match self.next() {
+            Next::Final if self.refusal().is_none_or(|refusal| refusal.code.is_none()) => Next::Retry(When::Later),
+            next => next,
         }
     }
 
@@ -92,7 +104,8 @@ impl TryError {
                 Next::Final if refusal.code.is_none() => Arrival::Possible,
                 Next::Final => Arrival::Impossible,
             },
-            Self::Answer(_) | Self::HandlerRuns => Arrival::Possible,
+            // Whoever asked for another proof may have done so after the event was accepted.
+            Self::NoAnswerToSecondProof(_) | Self::Answer(_) | Self::HandlerRuns => Arrival::Possible,
             Self::TokenNoLongerGood(_) | Self::Exchange(_) => Arrival::Impossible,
         }
     }
@@ -102,7 +115,7 @@ impl TryError {
         match self {
             Self::Refused(refusal) | Self::TokenNoLongerGood(refusal) => Some(refusal),
             Self::Exchange(error) => error.refusal(),
-            Self::NoAnswer(_) | Self::Answer(_) | Self::HandlerRuns => None,
+            Self::NoAnswer(_) | Self::NoAnswerToSecondProof(_) | Self::Answer(_) | Self::HandlerRuns => None,
         }
     }
 }

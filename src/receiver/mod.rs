@@ -20,5 +20,5 @@ pub use delivery::{Delivery, Patience, deliver, event_request};
 pub use error::{AnswerError, DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError};
 pub use marks::{AuditAnchor, TraceId};
 pub use receipt::{Receipt, State};
-pub use refusal::{Check, Code, Refusal, or_nothing};
+pub use refusal::{Answers, Check, Code, Refusal, or_nothing};
 pub use refusal_code::RefusalCode;

@@ -10,7 +10,7 @@ use super::error::{DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError
 use super::receipt::{Progress, Receipt};
 use crate::console::in_words;
 use crate::event::EventId;
-use crate::http::{Next, Request, Retry, When};
+use crate::http::{Next, Request, Retry};
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
@@ -44,14 +44,12 @@ pub(super) async fn wait(
                 TryError::HandlerRuns
             }
             Err(error) => {
-                let next = match next(&error) {
-                    Next::Retry(when) => retry.next_wait(when),
-                    Next::Final => None,
-                };
-                let Some(next) = next else {
+                let Next::Retry(when) = error.next_where_accepted() else {
                     return Err(end(error, Ending::Final));
                 };
-                pause = next;
+                // A wait longer than what is left ends with a last look, when all of it is used.
+                let left = deadline.saturating_duration_since(Instant::now());
+                pause = retry.next_wait(when).unwrap_or(left);
                 client.console.info(&format!(
                     "{}{}; asking again in {:.1} s",
                     Stage::Polling,
@@ -67,20 +65,11 @@ pub(super) async fn wait(
     }
 }
 
-async fn ask(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
+/// Ask for the receipt once.
+pub(super) async fn ask(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
     let request = Request::new(Method::GET, client.url.event(id.as_str()));
     let answer = client.send_authorized(&request, None).await?;
     Ok(Progress::read(&answer, id)?)
-}
-
-/// Return what a failed question allows. The receiver has answered before, so what something in between says now, it may
-/// take back; only the receiver's own refusal is final.
-fn next(error: &TryError) -> Next {
-    let is_receivers = |refusal: &super::refusal::Refusal| refusal.code.is_some();
-    match (error.next(), error.refusal()) {
-        (Next::Final, refusal) if !refusal.is_some_and(is_receivers) => Next::Retry(When::Later),
-        (next, _) => next,
-    }
 }
 
 fn end(error: TryError, ending: Ending) -> DeliveryError {
