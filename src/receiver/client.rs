@@ -146,5 +146,8 @@ impl Client {
 }
 
 fn is_about_token(refusal: &Refusal) -> bool {
-    matches!(refusal.known_code(), Some(RefusalCode::TokenExpired | RefusalCode::TokenInvalid))
+    matches!(
+        refusal.known_code(),
+        Some(RefusalCode::TokenExpired | RefusalCode::TokenInvalid | RefusalCode::KeyMismatch)
+    )
 }

@@ -300,3 +300,10 @@ async fn new_token_that_the_policy_does_not_know_any_more_is_exchanged_anew_once
     assert_eq!(kind(&delivery), "refused");
     assert_eq!(server.received().iter().filter(|request| request.path == "/token").count(), 2);
 }
+
+#[tokio::test]
+async fn token_of_another_run_that_came_by_mistake_is_exchanged_anew() {
+    let (delivery, _) =
+        posted(&[|request| refusal(request, 401, "key-mismatch"), |request| receipt(request, "succeeded")]).await;
+    assert_eq!(kind(&delivery), "succeeded");
+}
