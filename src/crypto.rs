@@ -24,34 +24,24 @@ pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
 ///
 /// # Panics
 /// Where the operating system has no random numbers; nothing could be signed then either.
-#[must_use]
 pub(crate) fn random_bytes<const BYTES: usize>() -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the operating system has random numbers");
+    SystemRandom::new().fill(&mut bytes).expect("the operating system has random numbers");
     bytes
 }
 
 /// Return an unguessable name: `BYTES` random bytes as `2 × BYTES` hex digits.
-#[must_use]
 pub(crate) fn random_hex<const BYTES: usize>() -> String {
     hex(&random_bytes::<BYTES>())
 }
 
 /// Return a random number from 0 to 1, spread evenly enough for the jitter of retries.
-#[must_use]
 pub(crate) fn random_fraction() -> f64 {
     f64::from(u32::from_be_bytes(random_bytes())) / f64::from(u32::MAX)
 }
 
 /// Return the bytes as lower-case hex digits.
-#[must_use]
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }

@@ -25,7 +25,6 @@ use exit::Exit;
 use settings::Environment;
 
 /// Run the whole program.
-#[must_use]
 pub fn main() -> ExitCode {
     report::print_on_panic();
     let environment = Environment::new(std::env::vars_os());

@@ -141,19 +141,13 @@ fn print_request(client: &Client, event: &Event, settings: &Settings, console: &
         "DRY_RUN: nothing is sent; the exchange would give the access token, and this is the request that would follow",
     );
     let (request, digest) = event_request(settings.receiver.events(), event, &settings.signing_secrets);
-    let authorization = Authorization {
-        access_token: Some(&SecretString::default()),
-        content_digest: Some(&digest),
-    };
+    let authorization = Authorization { access_token: Some(&SecretString::default()), content_digest: Some(&digest) };
     console.print(&client.authenticated(&request, authorization).as_curl());
 }
 
 /// Deliver, until the end or a signal.
 async fn hand_over(client: &mut Client, event: &Event, settings: &Settings, stop: &mut StopSignals) -> End {
-    let patience = Patience {
-        retry_budget: settings.retry_budget,
-        wait_timeout: settings.wait_timeout,
-    };
+    let patience = Patience { retry_budget: settings.retry_budget, wait_timeout: settings.wait_timeout };
     tokio::select! {
         delivery = deliver(client, event, &settings.signing_secrets, patience) => End::Delivery(delivery),
         signal = stop.wait() => End::Stopped(signal),
@@ -167,9 +161,7 @@ fn forget_receipt(path: Option<&Path>, console: &Console) {
         && error.kind() != ErrorKind::NotFound
     {
         let path = path.display();
-        console.warn(&format!(
-            "RECEIPT_FILE {path} is of an earlier run and cannot be removed: {error}"
-        ));
+        console.warn(&format!("RECEIPT_FILE {path} is of an earlier run and cannot be removed: {error}"));
     }
 }
 
@@ -178,13 +170,7 @@ struct NotKept;
 
 /// Write the receipt, where there is one, for the steps after.
 fn keep_receipt(end: &End, path: Option<&Path>, console: &Console) -> Result<(), NotKept> {
-    let (
-        End::Delivery(Delivery {
-            outcome: Ok(receipt), ..
-        }),
-        Some(path),
-    ) = (end, path)
-    else {
+    let (End::Delivery(Delivery { outcome: Ok(receipt), .. }), Some(path)) = (end, path) else {
         return Ok(());
     };
     let json = serde_json::to_string_pretty(receipt).unwrap_or_default();

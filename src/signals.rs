@@ -16,10 +16,7 @@ impl StopSignals {
     /// # Errors
     /// The operating system lets no handler be installed.
     pub fn install() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Wait for a signal, and return its name.

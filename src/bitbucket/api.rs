@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use rustls::pki_types::CertificateDer;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::credentials::{Authorized, Authorizer, with_bearer};
 use super::error::{BitbucketError, SendError};
 use crate::console::Console;
-use crate::http::{Answer, Arrival, Http, HttpSetupError, Next, Options, Request, Retry, Route};
+use crate::http::{Answer, Arrival, Http, HttpSetupError, Next, Options, Request, Retry, Route, When};
 use crate::settings::{BitbucketCredentials, Endpoints, StepContext};
 
 /// The proxy of Pipelines expects plain HTTP and adds TLS and the credential itself.
@@ -32,10 +33,13 @@ enum Access {
     Proxy,
 }
 
+/// The members that an answer must have, and their values.
+pub type Expected<'a> = &'a [(&'a str, &'a str)];
+
 /// What Bitbucket took.
 pub struct Taken {
     pub answer: Answer,
-    /// Whether an earlier try got no answer, and so may arrive yet.
+    /// Whether an earlier try got no answer of Bitbucket's, and so may arrive yet.
     pub earlier: Arrival,
 }
 
@@ -51,11 +55,7 @@ impl Api {
         ca_certificates: Vec<CertificateDer<'static>>,
         console: Arc<Console>,
     ) -> Result<Self, HttpSetupError> {
-        let options = Options {
-            timeout,
-            ca_certificates,
-            route: Route::to(&endpoints.api),
-        };
+        let options = Options { timeout, ca_certificates, route: Route::to(&endpoints.api) };
         Ok(Self {
             http: Http::new(&options, console.clone())?,
             options,
@@ -75,11 +75,7 @@ impl Api {
         timeout: Duration,
         console: Arc<Console>,
     ) -> Result<Self, HttpSetupError> {
-        let options = Options {
-            timeout,
-            ca_certificates: Vec::new(),
-            route: Route::Proxy(endpoints.proxy.clone()),
-        };
+        let options = Options { timeout, ca_certificates: Vec::new(), route: Route::Proxy(endpoints.proxy.clone()) };
         Ok(Self {
             http: Http::new(&options, console.clone())?,
             options,
@@ -100,16 +96,9 @@ impl Api {
 
     /// Return the URL of a resource of the step's commit. Names go through percent-encoding, so that none of them can lead
     /// to another resource.
-    #[must_use]
     pub fn commit_url(&self, step: &StepContext, rest: &[&str]) -> String {
-        let of_commit = [
-            "2.0",
-            "repositories",
-            step.workspace.as_str(),
-            step.repository.as_str(),
-            "commit",
-            step.commit.as_str(),
-        ];
+        let of_commit =
+            ["2.0", "repositories", step.workspace.as_str(), step.repository.as_str(), "commit", step.commit.as_str()];
         of_commit.iter().chain(rest).fold(self.base.clone(), |url, segment| {
             // `form_urlencoded` leaves nothing that has a meaning in a path, but writes a space as `+`.
             let segment = form_urlencoded::byte_serialize(segment.as_bytes()).collect::<String>();
@@ -117,27 +106,35 @@ impl Api {
         })
     }
 
-    /// Send until Bitbucket takes the request, refuses it, or `budget` is used up.
+    /// Send until Bitbucket takes the request, refuses it, or `budget` is used up. It took the request where its answer is
+    /// JSON that has the members of `expected`: a page of something in between, or a stale answer to an earlier request,
+    /// would else pass for a success.
     ///
     /// # Errors
     /// See [`BitbucketError`].
-    pub async fn send(&self, request: &Request, budget: Duration) -> Result<Taken, SendError> {
-        self.send_over(&self.http, request, budget).await
+    pub async fn send(&self, request: &Request, expected: Expected<'_>, budget: Duration) -> Result<Taken, SendError> {
+        self.send_over(&self.http, request, expected, budget).await
     }
 
     /// As [`Self::send`], over connections of [`Self::new_connections`].
     ///
     /// # Errors
     /// See [`BitbucketError`].
-    pub async fn send_over(&self, http: &Http, request: &Request, budget: Duration) -> Result<Taken, SendError> {
+    pub async fn send_over(
+        &self,
+        http: &Http,
+        request: &Request,
+        expected: Expected<'_>,
+        budget: Duration,
+    ) -> Result<Taken, SendError> {
         let Access::Credentials(authorizer) = &self.access else {
-            return self.send_authorized(http, request, budget).await;
+            return self.send_authorized(http, request, expected, budget).await;
         };
         let mut before = Arrival::Impossible;
         let mut fetched_anew = false;
         loop {
             let ready = self.authorize(http, authorizer, request, budget).await?;
-            match self.send_authorized(http, &ready, budget).await {
+            match self.send_authorized(http, &ready, expected, budget).await {
                 // An OAuth access token may die before the time that was said: one hour is documented, two are answered.
                 Err(error) if is_unauthorized(&error) && !fetched_anew && authorizer.forget() => {
                     fetched_anew = true;
@@ -167,35 +164,41 @@ impl Api {
             Authorized::Ready(request) => return Ok(request),
             Authorized::TokenNeeded(fetch) => fetch,
         };
-        let fetched = self.send_authorized(http, &fetch, budget).await;
+        let fetched = self.send_authorized(http, &fetch, &[], budget).await;
         let fetched = fetched.map_err(|error| BitbucketError::NoAccessToken(Box::new(error.error)))?;
         let token = authorizer.keep(&fetched.answer, &self.console)?;
         Ok(with_bearer(request, &token))
     }
 
-    async fn send_authorized(&self, http: &Http, request: &Request, budget: Duration) -> Result<Taken, SendError> {
+    async fn send_authorized(
+        &self,
+        http: &Http,
+        request: &Request,
+        expected: Expected<'_>,
+        budget: Duration,
+    ) -> Result<Taken, SendError> {
         let mut retry = Retry::new(budget);
         let mut arrival = Arrival::Impossible;
         loop {
-            let (error, next) = match http.send(request).await {
+            let (error, next, this_arrival) = match http.send(request).await {
                 Ok(answer) if answer.status.is_success() => {
-                    return Ok(Taken {
-                        answer,
-                        earlier: arrival,
-                    });
-                }
-                Ok(answer) => (BitbucketError::refused(&answer), answer.next()),
-                Err(error) => {
-                    arrival = arrival.max(error.arrival());
-                    // Where the proxy is not there, it will not come.
-                    if matches!(self.access, Access::Proxy) && error.arrival() == Arrival::Impossible {
-                        (BitbucketError::NoProxy(error), Next::Final)
-                    } else {
-                        let next = error.next();
-                        (BitbucketError::NoAnswer(error), next)
+                    if has(&answer, expected) {
+                        return Ok(Taken { answer, earlier: arrival });
                     }
+                    let error = BitbucketError::AnotherAnswer { status: answer.status.as_u16() };
+                    (error, Next::Retry(When::Later), Arrival::Possible)
+                }
+                Ok(answer) => (BitbucketError::refused(&answer), answer.next(), arrival_of(answer.status)),
+                // Where the proxy is not there, it will not come.
+                Err(error) if matches!(self.access, Access::Proxy) && error.arrival() == Arrival::Impossible => {
+                    (BitbucketError::NoProxy(error), Next::Final, Arrival::Impossible)
+                }
+                Err(error) => {
+                    let (next, arrival) = (error.next(), error.arrival());
+                    (BitbucketError::NoAnswer(error), next, arrival)
                 }
             };
+            arrival = arrival.max(this_arrival);
             let wait = match next {
                 Next::Retry(when) => retry.next_wait(when),
                 Next::Final => None,
@@ -208,6 +211,20 @@ impl Api {
             sleep(wait).await;
         }
     }
+}
+
+/// Return whether a request that was answered so may be taken yet: a gateway gives up waiting, and forwards it all the same.
+fn arrival_of(status: StatusCode) -> Arrival {
+    if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+        Arrival::Possible
+    } else {
+        Arrival::Impossible
+    }
+}
+
+fn has(answer: &Answer, expected: Expected<'_>) -> bool {
+    let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or(Value::Null);
+    expected.iter().all(|(member, value)| body[*member] == *value)
 }
 
 fn is_unauthorized(error: &SendError) -> bool {

@@ -42,10 +42,7 @@ struct Fetched {
 
 impl Authorizer {
     pub(super) fn new(credentials: BitbucketCredentials) -> Self {
-        Self {
-            credentials,
-            fetched: Mutex::default(),
-        }
+        Self { credentials, fetched: Mutex::default() }
     }
 
     fn fetched(&self) -> MutexGuard<'_, Option<(SecretString, Instant)>> {

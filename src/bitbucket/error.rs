@@ -17,6 +17,9 @@ pub enum BitbucketError {
     Silence(Duration),
     #[error("Bitbucket answered {status}: {message}")]
     Refused { status: u16, message: String },
+    /// A success that does not answer the request: a page of something in between, or another request's answer.
+    #[error("Bitbucket answered {status}, but not with what was sent")]
+    AnotherAnswer { status: u16 },
     #[error("no access token for BITBUCKET_CLIENT_ID: {0}")]
     NoAccessToken(#[source] Box<BitbucketError>),
     #[error("Bitbucket's answer for BITBUCKET_CLIENT_ID is not an access token")]
@@ -35,21 +38,14 @@ pub struct SendError {
 impl From<BitbucketError> for SendError {
     /// For what ended before the request was sent.
     fn from(error: BitbucketError) -> Self {
-        Self {
-            error,
-            arrival: Arrival::Impossible,
-        }
+        Self { error, arrival: Arrival::Impossible }
     }
 }
 
 impl SendError {
     /// No whole answer within the limit.
-    #[must_use]
     pub fn silence(limit: Duration) -> Self {
-        Self {
-            error: BitbucketError::Silence(limit),
-            arrival: Arrival::Possible,
-        }
+        Self { error: BitbucketError::Silence(limit), arrival: Arrival::Possible }
     }
 }
 
@@ -60,19 +56,14 @@ impl BitbucketError {
         let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or(Value::Null);
         let error = body.get("error").filter(|error| error.is_object()).unwrap_or(&body);
         // The OAuth endpoint answers in the form of RFC 6749.
-        let message = ["message", "error_description", "error"]
-            .iter()
-            .find_map(|name| error.get(name)?.as_str());
+        let message = ["message", "error_description", "error"].iter().find_map(|name| error.get(name)?.as_str());
         let mut message = message.unwrap_or("no message").to_owned();
         for member in ["fields", "detail"] {
             if let Some(more) = error.get(member).filter(|more| !more.is_null()) {
                 message.push_str(&format!(" ({member}: {more})"));
             }
         }
-        Self::Refused {
-            status: answer.status.as_u16(),
-            message,
-        }
+        Self::Refused { status: answer.status.as_u16(), message }
     }
 }
 

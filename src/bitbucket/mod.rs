@@ -7,5 +7,5 @@ mod api;
 mod credentials;
 mod error;
 
-pub use api::{Api, Taken};
+pub use api::{Api, Expected, Taken};
 pub use error::{BitbucketError, SendError};

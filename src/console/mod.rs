@@ -34,15 +34,9 @@ pub struct Console {
 impl Console {
     /// Write lines to `log`, with those of [`Self::debug`] where `debug` is set.
     /// Pipelines shows colours though its log is no terminal, so they are on unless `NO_COLOR` says otherwise.
-    #[must_use]
     pub fn new(debug: bool, log: impl Write + Send + 'static) -> Self {
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self {
-            colours,
-            debug,
-            redactor: Mutex::default(),
-            log: Mutex::new(Box::new(log)),
-        }
+        Self { colours, debug, redactor: Mutex::default(), log: Mutex::new(Box::new(log)) }
     }
 
     fn redactor(&self) -> MutexGuard<'_, Redactor> {
@@ -61,13 +55,11 @@ impl Console {
     }
 
     /// Text that may leave the process: see [`Redactor::clean`].
-    #[must_use]
     pub fn clean(&self, text: &str) -> String {
         self.redactor().clean(text)
     }
 
     /// One line that may leave the process: see [`Redactor::clean_line`].
-    #[must_use]
     pub fn clean_line(&self, text: &str, length: usize) -> String {
         self.redactor().clean_line(text, length)
     }
@@ -110,11 +102,7 @@ impl Console {
 
     fn write(&self, colour: &str, mark: &str, text: &str) {
         let clean = self.clean(text);
-        let (colour, reset) = if self.colours && !colour.is_empty() {
-            (colour, RESET)
-        } else {
-            ("", "")
-        };
+        let (colour, reset) = if self.colours && !colour.is_empty() { (colour, RESET) } else { ("", "") };
         let indent = " ".repeat(mark.chars().count());
         let mut lines = String::new();
         for (number, line) in clean.lines().enumerate() {

@@ -90,10 +90,7 @@ impl Needles {
             return;
         }
         let same_start = self.0.entry(text[0]).or_default();
-        if !same_start
-            .iter()
-            .any(|n| n.text == text && n.ignore_case == ignore_case)
-        {
+        if !same_start.iter().any(|n| n.text == text && n.ignore_case == ignore_case) {
             same_start.push(Needle { text, ignore_case });
         }
     }
@@ -117,12 +114,9 @@ impl Redactor {
     }
 
     /// Return the text with every secret masked and nothing in it that a terminal would act on. Line breaks stay.
-    #[must_use]
     pub(super) fn clean(&self, text: &str) -> String {
-        let printable = text
-            .chars()
-            .map(|c| if c == '\n' || !acts_on_terminal(c) { c } else { ' ' })
-            .collect::<Vec<_>>();
+        let printable =
+            text.chars().map(|c| if c == '\n' || !acts_on_terminal(c) { c } else { ' ' }).collect::<Vec<_>>();
         let mut masked = vec![false; printable.len()];
         mask_jwts(&printable, &mut masked);
         // Looked for without white space, so that a secret split over lines is found; then again as the text reads after
@@ -131,11 +125,7 @@ impl Redactor {
             .iter()
             .enumerate()
             .filter(|(_, c)| !c.is_whitespace())
-            .map(|(at, c)| Seen {
-                c: *c,
-                from: at,
-                to: at,
-            })
+            .map(|(at, c)| Seen { c: *c, from: at, to: at })
             .collect::<Vec<_>>();
         for _ in 0..DEEPEST {
             self.mask(&view, &mut masked);
@@ -159,22 +149,15 @@ impl Redactor {
     fn mask(&self, view: &[Seen], masked: &mut [bool]) {
         for at in 0..view.len() {
             let first = view[at].c;
-            for start in [first, first.to_ascii_lowercase()]
-                .into_iter()
-                .take(if first.is_ascii_uppercase() { 2 } else { 1 })
+            for start in
+                [first, first.to_ascii_lowercase()].into_iter().take(if first.is_ascii_uppercase() { 2 } else { 1 })
             {
-                for needle in [&self.secrets, &self.proof]
-                    .iter()
-                    .filter_map(|needles| needles.0.get(&start))
-                    .flatten()
+                for needle in [&self.secrets, &self.proof].iter().filter_map(|needles| needles.0.get(&start)).flatten()
                 {
                     let Some(window) = view.get(at..at + needle.text.len()) else {
                         continue;
                     };
-                    let found = window
-                        .iter()
-                        .zip(&needle.text)
-                        .all(|(seen, n)| fold(seen.c, needle.ignore_case) == *n);
+                    let found = window.iter().zip(&needle.text).all(|(seen, n)| fold(seen.c, needle.ignore_case) == *n);
                     if found {
                         masked[window[0].from..=window[window.len() - 1].to].fill(true);
                     }
@@ -184,7 +167,6 @@ impl Redactor {
     }
 
     /// Return the clean text on one line of at most `length` characters. It is cut after masking: a cut secret would not be found.
-    #[must_use]
     pub(super) fn clean_line(&self, text: &str, length: usize) -> String {
         let line = self.clean(text).replace('\n', " ");
         if line.chars().count() <= length {
@@ -202,11 +184,7 @@ fn decode(view: &[Seen]) -> Vec<Seen> {
         let rest = &view[at..];
         let (c, length) = decode_first(rest).unwrap_or((rest[0].c, 1));
         if !c.is_whitespace() {
-            decoded.push(Seen {
-                c,
-                from: rest[0].from,
-                to: rest[length - 1].to,
-            });
+            decoded.push(Seen { c, from: rest[0].from, to: rest[length - 1].to });
         }
         at += length;
     }
@@ -344,10 +322,7 @@ mod tests {
             format!("{}\r\n {}", halves.0, halves.1),
         ] {
             let clean = redactor(secret).clean(&echo);
-            assert!(
-                clean.contains(MASK) && !clean.contains("v0A") && !clean.contains("eF"),
-                "{echo} became {clean}"
-            );
+            assert!(clean.contains(MASK) && !clean.contains("v0A") && !clean.contains("eF"), "{echo} became {clean}");
         }
     }
 

@@ -10,12 +10,10 @@ pub struct EventId(String);
 
 impl EventId {
     /// Return an id that no other event has.
-    #[must_use]
     pub fn random() -> Self {
         Self(format!("evt_{}", random_hex::<16>()))
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -128,14 +128,11 @@ impl Event {
     ///
     /// # Panics
     /// Never: text, numbers and maps with text keys always serialise.
-    #[must_use]
     pub fn new(id: EventId, now: OffsetDateTime, input: &EventInput<'_>, attested: &AttestedFacts<'_>) -> Self {
         let step = input.step;
         let source = step.repository_url();
         let event_type = format!("dev.cdevents.service.{}.{EVENT_VERSION}", input.predicate.name());
-        let time = milliseconds(now)
-            .format(&Rfc3339)
-            .expect("a time of today has a year of four digits");
+        let time = milliseconds(now).format(&Rfc3339).expect("a time of today has a year of four digits");
         let artifact_id = input.predicate.needs_environment().then_some(input.artifact_id);
         let event = CloudEvent {
             specversion: "1.0",

@@ -8,13 +8,11 @@ use crate::crypto::{hmac_sha256, sha256};
 use crate::settings::SigningSecret;
 
 /// Return the value of `Content-Digest` for a body.
-#[must_use]
 pub fn content_digest(body: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(sha256(body)))
 }
 
 /// Return the value of `webhook-signature`: one entry for each secret, so that secrets can be rotated.
-#[must_use]
 pub fn webhook_signature(secrets: &[SigningSecret], id: &EventId, timestamp: u64, body: &[u8]) -> String {
     let mut signed_content = format!("{id}.{timestamp}.").into_bytes();
     signed_content.extend_from_slice(body);

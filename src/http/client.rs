@@ -39,19 +39,15 @@ pub enum Route {
 
 impl Route {
     /// Return the route to a URL that may be plain `http`.
-    #[must_use]
     pub fn to(url: &str) -> Self {
-        if url.starts_with("http:") {
-            Self::Direct
-        } else {
-            Self::Environment
-        }
+        if url.starts_with("http:") { Self::Direct } else { Self::Environment }
     }
 }
 
 /// Sends requests and shows them at `DEBUG`.
 pub struct Http {
     client: Client,
+    connect_timeout: Duration,
     timeout: Duration,
     console: Arc<Console>,
 }
@@ -62,9 +58,9 @@ impl Http {
     /// # Errors
     /// See [`HttpSetupError`].
     pub fn new(options: &Options, console: Arc<Console>) -> Result<Self, HttpSetupError> {
-        let mut roots = rustls::RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
+        // Always less than the whole: a connection that never comes about must not look like an answer that does not.
+        let connect_timeout = options.timeout.mul_f64(0.9).min(LONGEST_CONNECT);
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for certificate in &options.ca_certificates {
             roots.add(certificate.clone()).map_err(HttpSetupError::Root)?;
         }
@@ -76,7 +72,7 @@ impl Http {
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
-            .connect_timeout(connect_timeout(options.timeout))
+            .connect_timeout(connect_timeout)
             .timeout(options.timeout)
             .user_agent(concat!("fastapi-handoff/", env!("CARGO_PKG_VERSION")));
         match &options.route {
@@ -91,11 +87,7 @@ impl Http {
             builder = builder.resolve_to_addrs(name, addresses);
         }
         let client = builder.build().map_err(HttpSetupError::Client)?;
-        Ok(Self {
-            client,
-            timeout: options.timeout,
-            console,
-        })
+        Ok(Self { client, connect_timeout, timeout: options.timeout, console })
     }
 
     /// Send a request and read the whole answer, whatever its status.
@@ -120,7 +112,7 @@ impl Http {
         if !request.body.is_empty() {
             builder = builder.body(request.body.clone());
         }
-        let explain = |error| HttpError::new(error, &request.url, self.timeout);
+        let explain = |error| HttpError::new(error, &request.url, self.connect_timeout, self.timeout);
         let mut response = builder.send().await.map_err(explain)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
@@ -132,9 +124,4 @@ impl Http {
         }
         Ok(Answer { status, headers, body })
     }
-}
-
-/// Always less than the whole: a connection that never comes about must not look like an answer that does not.
-pub(super) fn connect_timeout(timeout: Duration) -> Duration {
-    timeout.mul_f64(0.9).min(LONGEST_CONNECT)
 }

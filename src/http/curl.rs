@@ -6,7 +6,6 @@ use super::message::{Request, shown};
 
 impl Request {
     /// Return a `curl` command line for a POSIX shell.
-    #[must_use]
     pub fn as_curl(&self) -> String {
         let mut command = format!("curl --request {} {}", self.method, quoted(&self.url));
         for (name, value) in &self.headers {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-use super::client::connect_timeout;
 use super::retry::{Arrival, Next, When};
 
 /// Why the HTTP client cannot be set up.
@@ -87,33 +86,22 @@ pub enum TlsProblem {
 }
 
 impl HttpError {
-    /// Sort an error of the client. `timeout` is the limit that was set for the whole request to `url`.
-    pub(super) fn new(source: reqwest::Error, url: &str, timeout: Duration) -> Self {
+    /// Sort an error of the client that came of a request to `url` under these limits.
+    pub(super) fn new(source: reqwest::Error, url: &str, connect_timeout: Duration, timeout: Duration) -> Self {
         if let Some(tls) = tls_error(&source) {
-            let arrival = if source.is_connect() {
-                Arrival::Impossible
-            } else {
-                Arrival::Possible
-            };
+            let arrival = if source.is_connect() { Arrival::Impossible } else { Arrival::Possible };
             let problem = TlsProblem::new(tls, arrival);
-            return Self::Tls {
-                problem,
-                arrival,
-                source,
-            };
+            return Self::Tls { problem, arrival, source };
         }
         let text = causes(&source);
         if source.is_dns() {
             let url = reqwest::Url::parse(url).ok();
             let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("of the proxy");
-            Self::Dns {
-                host: host.to_owned(),
-                source,
-            }
+            Self::Dns { host: host.to_owned(), source }
         } else if text.contains("tunnel error") || text.contains("proxy") {
             Self::Proxy(source)
         } else if source.is_timeout() && source.is_connect() {
-            let limit = connect_timeout(timeout);
+            let limit = connect_timeout;
             Self::ConnectTimeout { limit, source }
         } else if source.is_timeout() {
             Self::AnswerTimeout { limit: timeout, source }
@@ -127,7 +115,6 @@ impl HttpError {
     }
 
     /// Return whether the other side may have got, and acted on, the request all the same.
-    #[must_use]
     pub fn arrival(&self) -> Arrival {
         match self {
             Self::Proxy(source) if !source.is_connect() && !source.is_builder() => Arrival::Possible,
@@ -140,7 +127,6 @@ impl HttpError {
     }
 
     /// Return whether another try can succeed.
-    #[must_use]
     pub fn next(&self) -> Next {
         let is_final = match self {
             Self::Request(_) | Self::TooLarge => true,
@@ -149,15 +135,10 @@ impl HttpError {
             Self::Tls { problem, .. } => *problem != TlsProblem::Other,
             _ => false,
         };
-        if is_final {
-            Next::Final
-        } else {
-            Next::Retry(When::Later)
-        }
+        if is_final { Next::Final } else { Next::Retry(When::Later) }
     }
 
     /// Return whether the server answered in another version of HTTP than the pipe's.
-    #[must_use]
     pub fn is_other_http_version(&self) -> bool {
         matches!(self, Self::Broken(source) if causes(source).contains("invalid HTTP version"))
     }

@@ -34,10 +34,7 @@ fn parse(text: &str) -> Hosts {
             continue;
         };
         for name in words {
-            hosts
-                .entry(name.to_ascii_lowercase())
-                .or_default()
-                .push(SocketAddr::new(address, 0));
+            hosts.entry(name.to_ascii_lowercase()).or_default().push(SocketAddr::new(address, 0));
         }
     }
     hosts
@@ -51,10 +48,7 @@ mod tests {
     fn file_is_read_as_the_system_reads_it() {
         let hosts =
             parse("127.0.0.1 localhost # comment\n\n::1 localhost ip6\n172.17.0.1\tHost.Docker.Internal\nnonsense x\n");
-        assert_eq!(
-            hosts.keys().collect::<Vec<_>>(),
-            ["host.docker.internal", "ip6", "localhost"]
-        );
+        assert_eq!(hosts.keys().collect::<Vec<_>>(), ["host.docker.internal", "ip6", "localhost"]);
         assert_eq!(hosts["localhost"].len(), 2);
         assert_eq!(hosts["host.docker.internal"], ["172.17.0.1:0".parse().unwrap()]);
     }

@@ -31,15 +31,8 @@ pub struct Request {
 }
 
 impl Request {
-    #[must_use]
     pub fn new(method: Method, url: impl Into<String>) -> Self {
-        Self {
-            method,
-            url: url.into(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            answer: AnswerBody::Shown,
-        }
+        Self { method, url: url.into(), headers: Vec::new(), body: Vec::new(), answer: AnswerBody::Shown }
     }
 
     /// Add a header. A value that no header can have is left out: the receiver then says what it misses.
@@ -86,11 +79,7 @@ impl Request {
 
 /// Return a header's value as it may be shown.
 pub(super) fn shown(value: &HeaderValue) -> &str {
-    if value.is_sensitive() {
-        MASK
-    } else {
-        value.to_str().unwrap_or("(not text)")
-    }
+    if value.is_sensitive() { MASK } else { value.to_str().unwrap_or("(not text)") }
 }
 
 /// What came back, whole and whatever its status.
@@ -103,7 +92,6 @@ pub struct Answer {
 
 impl Answer {
     /// Return the media type without its parameters, in lower case.
-    #[must_use]
     pub fn media_type(&self) -> String {
         self.headers
             .get(CONTENT_TYPE)
@@ -115,21 +103,18 @@ impl Answer {
     }
 
     /// Return the content coding of the body, where it has one. The pipe asks for none.
-    #[must_use]
     pub fn coding(&self) -> Option<&str> {
         let coding = self.headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
         (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
     }
 
     /// Return whether the body is some JSON by its media type.
-    #[must_use]
     pub fn is_json(&self) -> bool {
         let media_type = self.media_type();
         media_type == "application/json" || media_type.ends_with("+json")
     }
 
     /// Return whether the same request, sent again, may get another answer than this refusal or fault.
-    #[must_use]
     pub fn next(&self) -> Next {
         if is_passing(self.status) {
             let wait = retry_after(&self.headers, SystemTime::now());
@@ -141,14 +126,7 @@ impl Answer {
 
     pub(super) fn describe(&self, request: &Request) -> String {
         let mut text = format!("← {}", self.status);
-        for name in [
-            "content-type",
-            "retry-after",
-            "www-authenticate",
-            "location",
-            "date",
-            "dpop-nonce",
-        ] {
+        for name in ["content-type", "retry-after", "www-authenticate", "location", "date", "dpop-nonce"] {
             if let Some(value) = self.headers.get(name) {
                 let _ = write!(text, "\n{name}: {}", value.to_str().unwrap_or("(not text)"));
             }

@@ -45,10 +45,7 @@ pub enum Arrival {
 /// Return whether an answer of this status may be another one the next time.
 pub(super) fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-        )
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Counts tries against a budget.
@@ -60,17 +57,11 @@ pub struct Retry {
 
 impl Retry {
     /// Start the budget.
-    #[must_use]
     pub fn new(budget: Duration) -> Self {
-        Self {
-            deadline: Instant::now() + budget,
-            tries: 1,
-            at_once: 0,
-        }
+        Self { deadline: Instant::now() + budget, tries: 1, at_once: 0 }
     }
 
     /// Return how many tries there were, the one under way included.
-    #[must_use]
     pub fn tries(&self) -> u32 {
         self.tries
     }
@@ -103,14 +94,11 @@ impl Retry {
 }
 
 /// Read `Retry-After` in either of its forms (RFC 9110, section 10.2.3). A malformed one, or a date that has passed, counts as absent.
-#[must_use]
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a u64 holds is a wait that no budget covers; it must not become a short one.
-        return Some(Duration::from_secs(
-            text.parse().unwrap_or(u64::from(u32::MAX)).min(u64::from(u32::MAX)),
-        ));
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX)).min(u64::from(u32::MAX))));
     }
     httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
@@ -137,10 +125,7 @@ mod tests {
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:27 GMT"), None);
         assert_eq!(parse("-7"), None);
         assert_eq!(parse("7.5"), None);
-        assert_eq!(
-            parse("99999999999999999999999"),
-            Some(Duration::from_secs(u64::from(u32::MAX)))
-        );
+        assert_eq!(parse("99999999999999999999999"), Some(Duration::from_secs(u64::from(u32::MAX))));
     }
 
     fn next(status: u16, retry_after: Option<&str>) -> Next {
@@ -168,9 +153,7 @@ mod tests {
     async fn wait_that_the_budget_does_not_cover_ends_the_tries() {
         let mut retry = Retry::new(Duration::from_secs(10));
         assert!(
-            retry
-                .next_wait(When::After(Duration::from_secs(5)))
-                .is_some_and(|wait| wait >= Duration::from_secs(5))
+            retry.next_wait(When::After(Duration::from_secs(5))).is_some_and(|wait| wait >= Duration::from_secs(5))
         );
         assert_eq!(retry.next_wait(When::After(Duration::from_secs(11))), None);
         assert_eq!(retry.tries(), 2);

@@ -40,33 +40,23 @@ struct Claims<'a> {
 }
 
 /// Return the seconds since 1970 by this machine's clock.
-#[must_use]
 pub fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Sign a proof with the step's key: a JWS in its compact form (RFC 7515, section 7.1).
 ///
 /// # Panics
 /// Where the operating system has no random numbers.
-#[must_use]
 pub fn sign_proof(key: &StepKey, request: &ProofFor<'_>) -> String {
-    let header = Header {
-        typ: Some("dpop+jwt".to_owned()),
-        jwk: Some(key.public().clone()),
-        ..Header::new(Algorithm::ES256)
-    };
+    let header =
+        Header { typ: Some("dpop+jwt".to_owned()), jwk: Some(key.public().clone()), ..Header::new(Algorithm::ES256) };
     let claims = Claims {
         htm: request.htm,
         htu: request.htu,
         iat: unix_now(),
         jti: random_hex::<16>(),
-        ath: request
-            .access_token
-            .map(|token| URL_SAFE_NO_PAD.encode(sha256(token.expose_secret().as_bytes()))),
+        ath: request.access_token.map(|token| URL_SAFE_NO_PAD.encode(sha256(token.expose_secret().as_bytes()))),
         content_digest: request.content_digest,
         nonce: request.nonce,
     };
@@ -83,13 +73,8 @@ mod tests {
     #[test]
     fn header_of_a_proof_holds_the_public_key_and_nothing_else() {
         let (key, _) = StepKey::load_or_create(None, &"token".into());
-        let request = ProofFor {
-            htm: "GET",
-            htu: "https://a.b/c",
-            access_token: None,
-            content_digest: None,
-            nonce: None,
-        };
+        let request =
+            ProofFor { htm: "GET", htu: "https://a.b/c", access_token: None, content_digest: None, nonce: None };
         let proof = sign_proof(&key, &request);
         let header = URL_SAFE_NO_PAD.decode(proof.split('.').next().unwrap()).unwrap();
         let header: Value = serde_json::from_slice(&header).unwrap();

@@ -7,11 +7,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: signer,
-    verifier_factory: no_verifier,
-    key_utils: KeyUtils::new_unimplemented(),
-};
+static PROVIDER: CryptoProvider =
+    CryptoProvider { signer_factory: signer, verifier_factory: no_verifier, key_utils: KeyUtils::new_unimplemented() };
 
 /// Let `jsonwebtoken` sign with ES256 from now on, and with nothing else.
 pub(super) fn install() {
@@ -41,9 +38,7 @@ impl Signer<Vec<u8>> for Es256 {
     /// Return r and s, 32 bytes each, as JWS has them (RFC 7518, section 3.4).
     fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, SignatureError> {
         let signature = self.0.sign(&SystemRandom::new(), message);
-        signature
-            .map(|signature| signature.as_ref().to_vec())
-            .map_err(|_| SignatureError::new())
+        signature.map(|signature| signature.as_ref().to_vec()).map_err(|_| SignatureError::new())
     }
 }
 

@@ -57,10 +57,7 @@ pub enum IdentityError {
     /// Shows none of the token.
     #[error("BITBUCKET_STEP_OIDC_TOKEN is not a step token: {0}")]
     Malformed(&'static str),
-    #[error(
-        "the step token is not made for this receiver: expected the audience `{expected}`, got {}",
-        quoted(got)
-    )]
+    #[error("the step token is not made for this receiver: expected the audience `{expected}`, got {}", quoted(got))]
     WrongAudience { expected: ReceiverUrl, got: Vec<String> },
     #[error("the step token expired {} ago", in_words(*.seconds))]
     Expired { seconds: u64 },
@@ -105,22 +102,16 @@ impl UnverifiedClaims {
     /// [`IdentityError::WrongAudience`] or [`IdentityError::Expired`].
     pub fn preflight(&self, receiver: &ReceiverUrl, now: SystemTime) -> Result<(), IdentityError> {
         if !self.audiences.iter().any(|audience| audience == receiver.as_str()) {
-            return Err(IdentityError::WrongAudience {
-                expected: receiver.clone(),
-                got: self.audiences.clone(),
-            });
+            return Err(IdentityError::WrongAudience { expected: receiver.clone(), got: self.audiences.clone() });
         }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if now > self.expires_at.saturating_add(LEEWAY) {
-            return Err(IdentityError::Expired {
-                seconds: now - self.expires_at,
-            });
+            return Err(IdentityError::Expired { seconds: now - self.expires_at });
         }
         Ok(())
     }
 
     /// Return how long the token is still good.
-    #[must_use]
     pub fn time_left(&self, now: SystemTime) -> Duration {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Duration::from_secs(self.expires_at.saturating_sub(now))
@@ -131,11 +122,7 @@ fn quoted(texts: &[String]) -> String {
     if texts.is_empty() {
         return "none".to_owned();
     }
-    texts
-        .iter()
-        .map(|text| format!("`{text}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -164,15 +151,10 @@ mod tests {
     #[test]
     fn audience_is_read_as_text_and_as_array() {
         let receiver = ReceiverUrl::parse("https://api.acme.dev/handoff").unwrap();
-        for audience in [
-            r#""https://api.acme.dev/handoff""#,
-            r#"["x","https://api.acme.dev/handoff"]"#,
-        ] {
+        for audience in [r#""https://api.acme.dev/handoff""#, r#"["x","https://api.acme.dev/handoff"]"#] {
             claims(audience, 1000).preflight(&receiver, at(10)).unwrap();
         }
-        let error = claims(r#""ari:cloud:bitbucket::workspace/w""#, 1000)
-            .preflight(&receiver, at(10))
-            .unwrap_err();
+        let error = claims(r#""ari:cloud:bitbucket::workspace/w""#, 1000).preflight(&receiver, at(10)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the step token is not made for this receiver: expected the audience `https://api.acme.dev/handoff`, \

@@ -45,7 +45,6 @@ impl StepKey {
     ///
     /// # Panics
     /// Where the operating system has no random numbers.
-    #[must_use]
     pub fn load_or_create(storage_dir: Option<&Path>, step_token: &SecretString) -> (Self, Origin) {
         let Some(directory) = storage_dir else {
             return Self::in_memory("BITBUCKET_PIPE_STORAGE_DIR is not set".to_owned());
@@ -99,10 +98,7 @@ impl StepKey {
             }),
         };
         es256::install();
-        Ok(Self {
-            private: EncodingKey::from_ec_der(pkcs8),
-            public,
-        })
+        Ok(Self { private: EncodingKey::from_ec_der(pkcs8), public })
     }
 
     pub(super) fn private(&self) -> &EncodingKey {
@@ -119,24 +115,15 @@ impl StepKey {
 fn key_path(directory: &Path, step_token: &SecretString) -> PathBuf {
     let token = step_token.expose_secret();
     let signing_input = token.rsplit_once('.').map_or(token, |(signing_input, _)| signing_input);
-    directory.join(format!(
-        "fastapi-handoff-{}.p8",
-        &hex(&sha256(signing_input.as_bytes()))[..32]
-    ))
+    directory.join(format!("fastapi-handoff-{}.p8", &hex(&sha256(signing_input.as_bytes()))[..32]))
 }
 
 fn load(path: &Path) -> io::Result<StepKey> {
     // O_NOFOLLOW and O_NONBLOCK: a link or a pipe planted here must not make the pipe read, or wait for, something else.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.mode() & 0o077 != 0 || metadata.len() > LONGEST {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it is not a file that only its owner can read",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file that only its owner can read"));
     }
     let mut pkcs8 = Vec::new();
     file.take(LONGEST).read_to_end(&mut pkcs8)?;
@@ -196,33 +183,18 @@ mod tests {
         assert_eq!(origin, Origin::Stored);
         let path = key_path(&directory, &token("a"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(
-            StepKey::load_or_create(Some(&directory), &token("a")).1,
-            Origin::InMemory(_)
-        ));
+        assert!(matches!(StepKey::load_or_create(Some(&directory), &token("a")).1, Origin::InMemory(_)));
         symlink(&path, key_path(&directory, &token("b"))).unwrap();
-        assert!(matches!(
-            StepKey::load_or_create(Some(&directory), &token("b")).1,
-            Origin::InMemory(_)
-        ));
+        assert!(matches!(StepKey::load_or_create(Some(&directory), &token("b")).1, Origin::InMemory(_)));
         fs::write(key_path(&directory, &token("c")), b"no key").unwrap();
-        assert!(matches!(
-            StepKey::load_or_create(Some(&directory), &token("c")).1,
-            Origin::InMemory(_)
-        ));
+        assert!(matches!(StepKey::load_or_create(Some(&directory), &token("c")).1, Origin::InMemory(_)));
         fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn key_is_made_where_nothing_can_be_kept() {
         let nowhere = Path::new("/proc/nowhere");
-        assert!(matches!(
-            StepKey::load_or_create(Some(nowhere), &token("a")).1,
-            Origin::InMemory(_)
-        ));
-        assert!(matches!(
-            StepKey::load_or_create(None, &token("a")).1,
-            Origin::InMemory(_)
-        ));
+        assert!(matches!(StepKey::load_or_create(Some(nowhere), &token("a")).1, Origin::InMemory(_)));
+        assert!(matches!(StepKey::load_or_create(None, &token("a")).1, Origin::InMemory(_)));
     }
 }

@@ -48,13 +48,8 @@ pub struct DpopProofs {
 }
 
 impl DpopProofs {
-    #[must_use]
     pub fn new(key: StepKey, console: Arc<Console>) -> Self {
-        Self {
-            key,
-            nonce: None,
-            console,
-        }
+        Self { key, nonce: None, console }
     }
 }
 
@@ -85,11 +80,7 @@ impl Authenticate for DpopProofs {
         };
         let is_new = self.nonce.as_deref() != Some(nonce);
         self.nonce = Some(nonce.to_owned());
-        if is_new && asks_for_nonce(answer) {
-            Challenge::Again
-        } else {
-            Challenge::None
-        }
+        if is_new && asks_for_nonce(answer) { Challenge::Again } else { Challenge::None }
     }
 }
 
@@ -97,9 +88,8 @@ impl Authenticate for DpopProofs {
 fn asks_for_nonce(answer: &Answer) -> bool {
     // A server that takes several schemes may give each a header of its own.
     let challenges = answer.headers.get_all(WWW_AUTHENTICATE);
-    let in_header = challenges
-        .iter()
-        .any(|challenge| challenge.to_str().is_ok_and(|text| text.contains("use_dpop_nonce")));
+    let in_header =
+        challenges.iter().any(|challenge| challenge.to_str().is_ok_and(|text| text.contains("use_dpop_nonce")));
     let in_body = || serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["error"] == "use_dpop_nonce");
     matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) && (in_header || in_body())
 }

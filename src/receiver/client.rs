@@ -8,10 +8,10 @@ use secrecy::SecretString;
 
 use super::authentication::{Authenticate, Authorization, Challenge};
 use super::error::TryError;
+use super::marks::TraceId;
 use super::refusal::Refusal;
 use super::refusal_code::RefusalCode;
 use super::token_exchange::{self, AccessToken};
-use super::trace::TraceId;
 use crate::console::{Console, in_words};
 use crate::http::{Answer, Http, Request};
 use crate::settings::ReceiverUrl;
@@ -32,11 +32,12 @@ pub struct Client {
     access_token: Option<AccessToken>,
     /// Whether the receiver took `access_token` in an earlier request.
     was_taken: bool,
+    /// Whether an access token was given up that the receiver had never taken.
+    exchanged_anew: bool,
     clocks_compared: bool,
 }
 
 impl Client {
-    #[must_use]
     pub fn new(
         http: Http,
         url: ReceiverUrl,
@@ -55,12 +56,12 @@ impl Client {
             trace_id: TraceId::random(),
             access_token: None,
             was_taken: false,
+            exchanged_anew: false,
             clocks_compared: false,
         }
     }
 
     /// Return the request with what every request to the receiver carries: the trace, and its authentication.
-    #[must_use]
     pub fn authenticated(&self, request: &Request, authorization: Authorization<'_>) -> Request {
         let request = request.clone().header(TRACEPARENT, &self.trace_id.traceparent());
         self.authenticator.authenticate(request, authorization)
@@ -70,14 +71,15 @@ impl Client {
     async fn send(&mut self, request: &Request, authorization: Authorization<'_>) -> Result<Answer, TryError> {
         let mut answer = self.http.send(&self.authenticated(request, authorization)).await?;
         if self.authenticator.learn(&answer) == Challenge::Again {
-            answer = self.http.send(&self.authenticated(request, authorization)).await?;
+            let second = self.http.send(&self.authenticated(request, authorization)).await;
+            answer = second.map_err(TryError::NoAnswerToSecondProof)?;
             self.authenticator.learn(&answer);
         }
         self.compare_clocks(&answer);
         if answer.status.is_success() {
             Ok(answer)
         } else {
-            Err(TryError::Refused(Box::new(Refusal::read(&answer))))
+            Err(TryError::Refused(Box::new(Refusal::read(&answer, &self.trace_id))))
         }
     }
 
@@ -100,7 +102,8 @@ impl Client {
         Ok(self.access_token.insert(token).secret.clone())
     }
 
-    /// Send a request with the access token. Where the receiver takes an older one no more, the next try gets a new one.
+    /// Send a request with the access token. Where the receiver takes an older one no more, the next try gets a new one; so it
+    /// does once where the receiver does not take a new one: its policy may have changed in between.
     pub(super) async fn send_authorized(
         &mut self,
         request: &Request,
@@ -108,12 +111,10 @@ impl Client {
     ) -> Result<Answer, TryError> {
         let token = self.access_token().await?;
         let was_taken = std::mem::replace(&mut self.was_taken, true);
-        let authorization = Authorization {
-            access_token: Some(&token),
-            content_digest,
-        };
+        let authorization = Authorization { access_token: Some(&token), content_digest };
         match self.send(request, authorization).await {
-            Err(TryError::Refused(refusal)) if was_taken && is_about_token(&refusal) => {
+            Err(TryError::Refused(refusal)) if is_about_token(&refusal) && (was_taken || !self.exchanged_anew) => {
+                self.exchanged_anew |= !was_taken;
                 self.access_token = None;
                 Err(TryError::TokenNoLongerGood(refusal))
             }
@@ -147,6 +148,6 @@ impl Client {
 fn is_about_token(refusal: &Refusal) -> bool {
     matches!(
         refusal.known_code(),
-        Some(RefusalCode::TokenExpired | RefusalCode::TokenInvalid)
+        Some(RefusalCode::TokenExpired | RefusalCode::TokenInvalid | RefusalCode::KeyMismatch)
     )
 }

@@ -7,10 +7,12 @@ use reqwest::header::{CONTENT_TYPE, HeaderName};
 use tokio::time::sleep;
 
 use super::client::Client;
-use super::error::{DeliveryError, Ending, GaveUp, Stage, TryError};
+use super::error::{DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError};
 use super::polling;
 use super::receipt::{Progress, Receipt};
-use crate::event::{Event, content_digest, webhook_signature};
+use super::refusal::Refusal;
+use super::refusal_code::RefusalCode;
+use crate::event::{Event, EventId, content_digest, webhook_signature};
 use crate::http::{Arrival, Next, Request, Retry, When};
 use crate::identity::unix_now;
 use crate::settings::SigningSecret;
@@ -19,8 +21,6 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// Of an error within a line, which may repeat text of the other side.
-pub(super) const LONGEST_LINE: usize = 300;
 
 /// How long to try, and how long to wait for the handler.
 #[derive(Clone, Copy)]
@@ -39,7 +39,6 @@ pub struct Delivery {
 
 /// Return the request of one try, and its `Content-Digest`: same id and body each time, but a timestamp and signatures of
 /// its own.
-#[must_use]
 pub fn event_request(url: String, event: &Event, secrets: &[SigningSecret]) -> (Request, String) {
     let digest = content_digest(&event.body);
     let timestamp = unix_now();
@@ -84,7 +83,18 @@ async fn post(
             Ok(progress) => return Ok(progress),
             Err(error) => error,
         };
-        let Next::Retry(when) = error.next() else {
+        let next = match earlier {
+            Arrival::Impossible => error.next(),
+            Arrival::Possible => error.next_where_accepted(),
+        };
+        let Next::Retry(when) = next else {
+            if let TryError::Refused(refusal) = &error {
+                match ask(client, &event.id, refusal, &mut retry).await {
+                    Asked::Accepted(progress) => return Ok(progress),
+                    Asked::NotAccepted => {}
+                    Asked::NoAnswer => earlier = Arrival::Possible,
+                }
+            }
             return Err(end(error, Ending::Final, earlier));
         };
         let number = retry.tries();
@@ -96,11 +106,49 @@ async fn post(
             return Err(end(error, ending, earlier));
         };
         earlier = earlier.max(error.arrival());
-        let what = client.console.clean_line(&error.to_string(), LONGEST_LINE);
+        let what = client.console.clean_line(&error.to_string(), LONGEST_ERROR);
         let pause_seconds = pause.as_secs_f64();
-        client
-            .console
-            .info(&format!("try {number}: {what}; next try in {pause_seconds:.1} s"));
+        client.console.info(&format!("try {number}: {what}; next try in {pause_seconds:.1} s"));
+        sleep(pause).await;
+    }
+}
+
+/// What the receiver says of an event that it refused.
+enum Asked {
+    Accepted(Progress),
+    NotAccepted,
+    NoAnswer,
+}
+
+/// Ask whether an event was accepted though its post was refused: something on the way may have sent it twice, to replicas of
+/// different policies, and only the second answer came.
+async fn ask(client: &mut Client, id: &EventId, refusal: &Refusal, retry: &mut Retry) -> Asked {
+    match refusal.known_code() {
+        // The receipt under this id is that of the other event.
+        Some(RefusalCode::EventConflict) => return Asked::NotAccepted,
+        // An answer of something in between is no refusal of the receiver's, and the event stays in doubt anyway.
+        None if refusal.code.is_none() => return Asked::NoAnswer,
+        _ => {}
+    }
+    loop {
+        let error = match polling::ask(client, id).await {
+            Ok(progress) => {
+                client.console.info("the event was refused, but it had been accepted before: something sent it twice");
+                return Asked::Accepted(progress);
+            }
+            Err(error) => error,
+        };
+        let code = error.refusal().and_then(Refusal::known_code);
+        // What refuses the question for the same reason as the event says no more than before.
+        if code == Some(RefusalCode::EventNotFound) || (code.is_some() && code == refusal.known_code()) {
+            return Asked::NotAccepted;
+        }
+        let Next::Retry(when) = error.next_where_accepted() else {
+            return Asked::NoAnswer;
+        };
+        let Some(pause) = retry.next_wait(when) else {
+            return Asked::NoAnswer;
+        };
         sleep(pause).await;
     }
 }
@@ -115,6 +163,9 @@ fn end(error: TryError, ending: Ending, earlier: Arrival) -> DeliveryError {
                 return DeliveryError::Refused(refusal);
             }
             (Stage::PostingAgain, TryError::Refused(refusal))
+        }
+        TryError::TokenNoLongerGood(refusal) if earlier == Arrival::Impossible => {
+            return DeliveryError::Refused(refusal);
         }
         TryError::Exchange(inner) => match *inner {
             TryError::Refused(refusal) if ending == Ending::Final => {

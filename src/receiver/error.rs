@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::refusal::Refusal;
 use crate::http::{Answer, Arrival, HttpError, Next, When};
 
+/// Characters of an error within a line: it may repeat text of the other side.
+pub const LONGEST_ERROR: usize = 300;
+
 /// A success that is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
@@ -14,11 +17,7 @@ pub enum AnswerError {
     NotAReceipt { status: u16, media_type: String },
     /// A body cut or garbled on the way; none of it is shown.
     #[error("the answer is not a receipt ({category:?} error at line {line}, column {column})")]
-    MalformedReceipt {
-        category: serde_json::error::Category,
-        line: usize,
-        column: usize,
-    },
+    MalformedReceipt { category: serde_json::error::Category, line: usize, column: usize },
     #[error("the answer is the receipt of another event")]
     OtherEvent,
     #[error("the answer is compressed (`{0}`)")]
@@ -32,9 +31,7 @@ pub enum AnswerError {
 impl AnswerError {
     /// Return why a body cannot be read: a compressed one explains itself, any other is `error`.
     pub(super) fn unreadable(answer: &Answer, error: Self) -> Self {
-        answer
-            .coding()
-            .map_or(error, |coding| Self::Compressed(coding.to_owned()))
+        answer.coding().map_or(error, |coding| Self::Compressed(coding.to_owned()))
     }
 
     fn next(&self) -> Next {
@@ -51,9 +48,12 @@ impl AnswerError {
 pub enum TryError {
     #[error(transparent)]
     NoAnswer(#[from] HttpError),
+    /// The answer asked for the same request again, with another proof; that one got no answer.
+    #[error(transparent)]
+    NoAnswerToSecondProof(HttpError),
     #[error("{}", .0.told())]
     Refused(Box<Refusal>),
-    /// The receiver takes an access token no more that it took before.
+    /// The receiver takes an access token no more that it took before, or that it has just made under another policy.
     #[error("the access token is no longer good ({})", .0.summary())]
     TokenNoLongerGood(Box<Refusal>),
     #[error(transparent)]
@@ -74,10 +74,9 @@ fn exchange_text(error: &TryError) -> String {
 
 impl TryError {
     /// Return whether another try can succeed.
-    #[must_use]
     pub fn next(&self) -> Next {
         match self {
-            Self::NoAnswer(error) => error.next(),
+            Self::NoAnswer(error) | Self::NoAnswerToSecondProof(error) => error.next(),
             Self::Refused(refusal) => refusal.next,
             Self::TokenNoLongerGood(_) => Next::Retry(When::Now),
             Self::Answer(error) => error.next(),
@@ -86,8 +85,16 @@ impl TryError {
         }
     }
 
+    /// Return whether another try can succeed where the event may be accepted already. What something in between says it may
+    /// take back, and only the receiver can say what became of the event: its own refusal alone is final.
+    pub fn next_where_accepted(&self) -> Next {
+        match self.next() {
+            Next::Final if self.refusal().is_none_or(|refusal| refusal.code.is_none()) => Next::Retry(When::Later),
+            next => next,
+        }
+    }
+
     /// Return whether the receiver may have accepted the event in this try.
-    #[must_use]
     pub fn arrival(&self) -> Arrival {
         match self {
             Self::NoAnswer(error) => error.arrival(),
@@ -97,18 +104,18 @@ impl TryError {
                 Next::Final if refusal.code.is_none() => Arrival::Possible,
                 Next::Final => Arrival::Impossible,
             },
-            Self::Answer(_) | Self::HandlerRuns => Arrival::Possible,
+            // Whoever asked for another proof may have done so after the event was accepted.
+            Self::NoAnswerToSecondProof(_) | Self::Answer(_) | Self::HandlerRuns => Arrival::Possible,
             Self::TokenNoLongerGood(_) | Self::Exchange(_) => Arrival::Impossible,
         }
     }
 
     /// Return the refusal that explains more, where there is one.
-    #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) | Self::TokenNoLongerGood(refusal) => Some(refusal),
             Self::Exchange(error) => error.refusal(),
-            Self::NoAnswer(_) | Self::Answer(_) | Self::HandlerRuns => None,
+            Self::NoAnswer(_) | Self::NoAnswerToSecondProof(_) | Self::Answer(_) | Self::HandlerRuns => None,
         }
     }
 }

@@ -6,12 +6,11 @@ use reqwest::Method;
 use tokio::time::{Instant, sleep};
 
 use super::client::Client;
-use super::delivery::LONGEST_LINE;
-use super::error::{DeliveryError, Ending, GaveUp, Stage, TryError};
+use super::error::{DeliveryError, Ending, GaveUp, LONGEST_ERROR, Stage, TryError};
 use super::receipt::{Progress, Receipt};
 use crate::console::in_words;
 use crate::event::EventId;
-use crate::http::{Next, Request, Retry, When};
+use crate::http::{Next, Request, Retry};
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
@@ -23,10 +22,9 @@ pub(super) async fn wait(
     wait_timeout: Duration,
 ) -> Result<Receipt, DeliveryError> {
     let deadline = Instant::now() + wait_timeout;
-    client.console.info(&format!(
-        "event {id} was accepted; its handler runs, waiting up to {} s",
-        wait_timeout.as_secs()
-    ));
+    client
+        .console
+        .info(&format!("event {id} was accepted; its handler runs, waiting up to {} s", wait_timeout.as_secs()));
     let mut told = Instant::now();
     let mut retry = Retry::new(wait_timeout);
     let mut pause = first;
@@ -41,25 +39,21 @@ pub(super) async fn wait(
                 if told.elapsed() >= PROGRESS_EVERY {
                     told = Instant::now();
                     let running = in_words(wait_timeout.saturating_sub(left).as_secs());
-                    client
-                        .console
-                        .info(&format!("the handler has been running for {running}"));
+                    client.console.info(&format!("the handler has been running for {running}"));
                 }
                 TryError::HandlerRuns
             }
             Err(error) => {
-                let next = match next(&error) {
-                    Next::Retry(when) => retry.next_wait(when),
-                    Next::Final => None,
-                };
-                let Some(next) = next else {
+                let Next::Retry(when) = error.next_where_accepted() else {
                     return Err(end(error, Ending::Final));
                 };
-                pause = next;
+                // A wait longer than what is left ends with a last look, when all of it is used.
+                let left = deadline.saturating_duration_since(Instant::now());
+                pause = retry.next_wait(when).unwrap_or(left);
                 client.console.info(&format!(
                     "{}{}; asking again in {:.1} s",
                     Stage::Polling,
-                    client.console.clean_line(&error.to_string(), LONGEST_LINE),
+                    client.console.clean_line(&error.to_string(), LONGEST_ERROR),
                     pause.as_secs_f64()
                 ));
                 error
@@ -71,20 +65,11 @@ pub(super) async fn wait(
     }
 }
 
-async fn ask(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
+/// Ask for the receipt once.
+pub(super) async fn ask(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
     let request = Request::new(Method::GET, client.url.event(id.as_str()));
     let answer = client.send_authorized(&request, None).await?;
     Ok(Progress::read(&answer, id)?)
-}
-
-/// Return what a failed question allows. The receiver has answered before, so what something in between says now, it may
-/// take back; only the receiver's own refusal is final.
-fn next(error: &TryError) -> Next {
-    let is_receivers = |refusal: &super::refusal::Refusal| refusal.code.is_some();
-    match (error.next(), error.refusal()) {
-        (Next::Final, refusal) if !refusal.is_some_and(is_receivers) => Next::Retry(When::Later),
-        (next, _) => next,
-    }
 }
 
 fn end(error: TryError, ending: Ending) -> DeliveryError {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::AnswerError;
-use super::trace::TraceId;
+use super::marks::{AuditAnchor, TraceId};
 use crate::event::EventId;
 use crate::http::{Answer, retry_after};
 
@@ -23,20 +23,6 @@ pub enum State {
     Failed,
     /// The handler's process died, and it is not run again.
     Interrupted,
-}
-
-/// One record of the receiver's audit chain, named so that nobody can change what comes before it unnoticed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditAnchor {
-    pub seq: u64,
-    /// 64 hex digits.
-    pub hash: String,
-}
-
-impl std::fmt::Display for AuditAnchor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.seq, self.hash)
-    }
 }
 
 /// A receipt. Members this pipe does not know are dropped.
@@ -74,19 +60,14 @@ impl Progress {
     /// Read a success that answers for the event `id`.
     pub(super) fn read(answer: &Answer, id: &EventId) -> Result<Self, AnswerError> {
         if !answer.is_json() {
-            return Err(AnswerError::NotAReceipt {
-                status: answer.status.as_u16(),
-                media_type: answer.media_type(),
-            });
+            return Err(AnswerError::NotAReceipt { status: answer.status.as_u16(), media_type: answer.media_type() });
         }
         let receipt = Receipt::read(&answer.body, id).map_err(|error| AnswerError::unreadable(answer, error))?;
         if answer.status != StatusCode::ACCEPTED && receipt.state != State::Running {
             return Ok(Self::Final(receipt));
         }
         let ask_again_in = retry_after(&answer.headers, SystemTime::now()).unwrap_or(POLL_DEFAULT);
-        Ok(Self::Running {
-            ask_again_in: ask_again_in.max(POLL_SHORTEST),
-        })
+        Ok(Self::Running { ask_again_in: ask_again_in.max(POLL_SHORTEST) })
     }
 }
 
@@ -105,7 +86,6 @@ impl Receipt {
     }
 
     /// Return the name of the grant that let the event in.
-    #[must_use]
     pub fn grant(&self) -> Option<&str> {
         self.identity.get("grant").and_then(Value::as_str)
     }
@@ -122,10 +102,7 @@ mod tests {
     fn receipt_of_another_event_is_not_taken() {
         let body = br#"{"id":"evt_b","state":"succeeded"}"#;
         assert!(Receipt::read(body, &"evt_b".into()).is_ok());
-        assert_eq!(
-            Receipt::read(body, &"evt_a".into()).unwrap_err(),
-            AnswerError::OtherEvent
-        );
+        assert_eq!(Receipt::read(body, &"evt_a".into()).unwrap_err(), AnswerError::OtherEvent);
     }
 
     proptest! {

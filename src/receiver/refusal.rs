@@ -5,9 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::receipt::AuditAnchor;
+use super::marks::{AuditAnchor, TraceId};
 use super::refusal_code::RefusalCode;
-use super::trace::TraceId;
 use crate::http::{Answer, Next, When};
 
 const MOST_ROWS: usize = 60;
@@ -45,6 +44,14 @@ pub struct Check {
     pub grant: Option<String>,
 }
 
+/// Whose answer a refusal is, by its trace id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// It names this run's trace id, or none.
+    ThisRequest,
+    AnotherRequest,
+}
+
 /// An RFC 9457 problem or an OAuth error, which differ in names only. Read member by member, so that one odd member hides no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -61,50 +68,44 @@ pub struct Refusal {
     pub audit: Option<AuditAnchor>,
     /// Whether the same request may be accepted the next time.
     pub next: Next,
+    pub answers: Answers,
 }
 
 impl Refusal {
-    /// Read any answer that is not a success.
-    #[must_use]
-    pub fn read(answer: &Answer) -> Self {
-        let body = if answer.is_json() {
-            serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
-        } else {
-            Value::Null
-        };
+    /// Read any answer that is not a success, to a request that carried this trace id.
+    pub fn read(answer: &Answer, sent: &TraceId) -> Self {
+        let body =
+            if answer.is_json() { serde_json::from_slice(&answer.body).unwrap_or(Value::Null) } else { Value::Null };
         let text = |name: &str| body.get(name).and_then(Value::as_str);
+        let trace_id = text("trace_id").map(TraceId::from);
+        // Something in between may mix up answers: a refusal of another run says nothing about this one's event.
+        let is_anothers = trace_id.as_ref().is_some_and(|trace_id| trace_id != sent);
         // A gateway's own errors have a `code`, too. Only a receiver's come with a trace, even where it is empty.
         let rows = body.get("trace").and_then(Value::as_array);
         let code = text("code")
-            .filter(|_| rows.is_some())
+            .filter(|_| rows.is_some() && !is_anothers)
             .map(|code| RefusalCode::parse(code).map_or_else(|| Code::Unknown(code.to_owned()), Code::Known));
         let rows = rows.map(Vec::as_slice).unwrap_or_default();
-        let detail = ["detail", "error_description", "title", "error"]
-            .into_iter()
-            .find_map(text);
+        let detail = ["detail", "error_description", "title", "error"].into_iter().find_map(text);
         Self {
             status: answer.status.as_u16(),
             // Something on the way sent the request twice. A new proof gets the receipt that the first one made.
-            next: if code == Some(Code::Known(RefusalCode::ProofReplayed)) {
-                Next::Retry(When::Now)
-            } else {
-                answer.next()
+            next: match code {
+                Some(Code::Known(RefusalCode::ProofReplayed)) => Next::Retry(When::Now),
+                _ if is_anothers => Next::Retry(When::Later),
+                _ => answer.next(),
             },
             code,
             detail: detail.map(str::to_owned),
             more: rows.len().saturating_sub(MOST_ROWS),
-            trace: rows
-                .iter()
-                .take(MOST_ROWS)
-                .filter_map(|row| Check::deserialize(row).ok())
-                .collect(),
-            trace_id: text("trace_id").map(TraceId::from),
+            trace: rows.iter().take(MOST_ROWS).filter_map(|row| Check::deserialize(row).ok()).collect(),
+            trace_id,
+            answers: if is_anothers { Answers::AnotherRequest } else { Answers::ThisRequest },
             audit: body.get("audit").and_then(|audit| AuditAnchor::deserialize(audit).ok()),
         }
     }
 
     /// Return the code where it is one that this pipe knows.
-    #[must_use]
     pub fn known_code(&self) -> Option<RefusalCode> {
         match self.code {
             Some(Code::Known(code)) => Some(code),
@@ -113,15 +114,15 @@ impl Refusal {
     }
 
     /// Return the code, or the status where the answer was none of a receiver's.
-    #[must_use]
     pub fn name(&self) -> String {
-        self.code
-            .as_ref()
-            .map_or_else(|| format!("HTTP {}", self.status), Code::to_string)
+        match (&self.code, self.answers) {
+            (Some(code), _) => code.to_string(),
+            (None, Answers::ThisRequest) => format!("HTTP {}", self.status),
+            (None, Answers::AnotherRequest) => format!("HTTP {} for another request", self.status),
+        }
     }
 
     /// Return one line: the code and the receiver's own words.
-    #[must_use]
     pub fn summary(&self) -> String {
         match &self.detail {
             Some(detail) => format!("{}: {detail}", self.name()),
@@ -130,7 +131,6 @@ impl Refusal {
     }
 
     /// Return the first check that failed, in short, for the commit: `branch: expected main, got feature/x`.
-    #[must_use]
     pub fn short(&self) -> String {
         let failed = self.trace.iter().find(|check| !check.ok);
         match failed {
@@ -155,7 +155,6 @@ impl Refusal {
 }
 
 /// Return the text of a cell of the trace.
-#[must_use]
 pub fn or_nothing(text: Option<&String>) -> &str {
     text.map_or("(nothing)", String::as_str)
 }
@@ -171,11 +170,9 @@ mod tests {
 
     fn refusal(status: u16, body: &Value) -> Refusal {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        Refusal::read(&Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers,
-            body: body.to_string().into_bytes(),
-        })
+        let status = StatusCode::from_u16(status).unwrap();
+        let body = body.to_string().into_bytes();
+        Refusal::read(&Answer { status, headers, body }, &"0af7".into())
     }
 
     #[test]
@@ -183,10 +180,7 @@ mod tests {
         let trace = json!([{"check": "branch", "expected": "main", "got": "feature/x", "ok": false}, {"odd": 1}, 7]);
         let refusal = refusal(403, &json!({"code": "no-grant-matches", "trace": trace}));
         assert_eq!(refusal.trace.len(), 1);
-        assert_eq!(
-            refusal.short(),
-            "no-grant-matches (branch: expected main, got feature/x)"
-        );
+        assert_eq!(refusal.short(), "no-grant-matches (branch: expected main, got feature/x)");
     }
 
     #[test]

@@ -13,7 +13,6 @@ macro_rules! refusal_codes {
         impl RefusalCode {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -60,7 +59,6 @@ refusal_codes! {
 }
 
 impl RefusalCode {
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
     }

@@ -3,9 +3,10 @@
 //! A sentence says what to change, or where to look. `docs/troubleshooting.md` says more about each.
 
 use crate::bitbucket::BitbucketError;
+use crate::event::EventId;
 use crate::http::{HttpError, Next, TlsProblem};
 use crate::identity::IdentityError;
-use crate::receiver::{AnswerError, Code, Refusal, RefusalCode, TryError};
+use crate::receiver::{AnswerError, Answers, Code, Refusal, RefusalCode, TryError};
 use crate::settings::ReceiverUrl;
 
 const NOT_THE_ROUTER: &str = "Check that RECEIVER_URL is the URL where the app mounts the handoff router";
@@ -13,7 +14,6 @@ const NOT_THE_ROUTER: &str = "Check that RECEIVER_URL is the URL where the app m
 const INCIDENT: &str = "Set the status by hand where a merge waits for it, and see whether Bitbucket has an incident";
 
 /// Return what gives the step an identity that the receiver can accept, over several lines.
-#[must_use]
 pub fn for_identity(error: &IdentityError, receiver: &ReceiverUrl) -> String {
     let yaml = |lead: &str| {
         format!("{lead}, in bitbucket-pipelines.yml:\n\n- step:\n    oidc:\n      audiences:\n        - {receiver}\n")
@@ -36,7 +36,7 @@ pub fn for_identity(error: &IdentityError, receiver: &ReceiverUrl) -> String {
 pub(super) fn for_try(error: &TryError) -> Option<&'static str> {
     match error {
         TryError::NoAnswer(HttpError::TooLarge) => Some("No receiver answers that much: check RECEIVER_URL"),
-        TryError::NoAnswer(error) => for_http(error),
+        TryError::NoAnswer(error) | TryError::NoAnswerToSecondProof(error) => for_http(error),
         TryError::Answer(AnswerError::Compressed(_)) => Some(
             "Something in front of the app compresses answers though the pipe does not ask for it: switch that off for RECEIVER_URL",
         ),
@@ -81,6 +81,9 @@ pub(super) fn for_bitbucket(error: &BitbucketError) -> &'static str {
         BitbucketError::NoAccessToken(_) => {
             "Check BITBUCKET_CLIENT_ID and BITBUCKET_CLIENT_SECRET; the OAuth consumer must be private, with the scope `repository`"
         }
+        BitbucketError::AnotherAnswer { .. } => {
+            "Look at the commit, and at what stands between the pipe and Bitbucket's API: it answered in Bitbucket's place"
+        }
         BitbucketError::Silence(_) | BitbucketError::NotAnAccessToken => INCIDENT,
         BitbucketError::Refused { status, message } => match status {
             401 => "The credential is not valid (any more): make a new one, and put it into the variable again",
@@ -98,11 +101,37 @@ pub(super) fn for_bitbucket(error: &BitbucketError) -> &'static str {
     }
 }
 
+/// What is known of the event that a user may want to hand over again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    NotAccepted,
+    /// It was accepted, or may be: a new run of the step hands over a second time.
+    MayBeAccepted,
+}
+
+/// Return how to find out what became of an event that was or may be accepted, and what a new run means.
+pub(super) fn look_first(event_id: &EventId) -> String {
+    format!(
+        "Look first what became of it, where the receiver runs: `fastapi-handoff audit list --event {event_id}`. \
+         A new run of the step makes a new event, and the handler runs for that one, too"
+    )
+}
+
 /// Return what to do about a refusal, by the receiver or by something in front of it.
-pub(super) fn for_refusal(refusal: &Refusal, receiver: &ReceiverUrl) -> String {
+pub(super) fn for_refusal(refusal: &Refusal, receiver: &ReceiverUrl, fate: Fate) -> String {
+    use RefusalCode as C;
     let status = refusal.status;
     match (&refusal.code, status) {
+        (Some(Code::Known(code @ (C::IssuerUnavailable | C::StoreUnavailable | C::EventConflict))), _)
+            if fate == Fate::NotAccepted =>
+        {
+            format!("{}; then run the step again", for_code(*code))
+        }
         (Some(Code::Known(code)), _) => for_code(*code).to_owned(),
+        (None, _) if refusal.answers == Answers::AnotherRequest => {
+            "something on the way mixed up answers, or replaced the header `traceparent`: look at the proxy there"
+                .to_owned()
+        }
         (Some(Code::Unknown(_)), _) => "look the code up in the receiver's docs (troubleshooting)".to_owned(),
         (None, 404 | 405) => format!(
             "no receiver answers at {receiver}: RECEIVER_URL is the URL where the app mounts the router, without `/token` or `/events`"
@@ -120,7 +149,6 @@ pub(super) fn for_refusal(refusal: &Refusal, receiver: &ReceiverUrl) -> String {
 }
 
 /// Return what a user changes for each code of the receiver: the pipeline, or the policy.
-#[must_use]
 pub fn for_code(code: RefusalCode) -> &'static str {
     use RefusalCode as C;
     match code {
@@ -165,22 +193,19 @@ pub fn for_code(code: RefusalCode) -> &'static str {
             "the receiver is of another version than this pipe, or something on the way changed the request: compare both versions, and run with DEBUG: 'true'"
         }
         C::IssuerUnavailable => {
-            "the receiver cannot fetch the workspace's keys: see whether it reaches Bitbucket's API, and whether OIDC is on for the workspace; then run the step again"
+            "the receiver cannot fetch the workspace's keys: see whether it reaches Bitbucket's API, and whether OIDC is on for the workspace"
         }
         C::StoreUnavailable => {
-            "the receiver's database does not answer, or refuses to record: see the receiver's log and its `GET …/health`; then run the step again"
+            "the receiver's database does not answer, or refuses to record: see the receiver's log and its `GET …/health`"
         }
-        C::EventConflict => "another event had this id: run the step again",
+        C::EventConflict => "another event had this id",
         C::EventNotFound => {
             "the receiver does not know the event, or it is of another step: look it up with `fastapi-handoff audit list`"
         }
-        C::ProofInvalid
-        | C::ProofMissing
-        | C::ProofReplayed
-        | C::KeyMismatch
-        | C::TokenMissing
-        | C::TokenInvalid
-        | C::DigestMismatch => {
+        C::TokenInvalid => {
+            "the receiver's policy may have changed since the access token was made (a grant renamed or narrowed), or its replicas do not share one store: see the receiver's log and policy file"
+        }
+        C::ProofInvalid | C::ProofMissing | C::ProofReplayed | C::KeyMismatch | C::TokenMissing | C::DigestMismatch => {
             "a proxy on the way may change the request, or the clocks differ: compare RECEIVER_URL with the receiver's `url=`, and run with DEBUG: 'true'"
         }
     }

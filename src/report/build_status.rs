@@ -5,9 +5,10 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::outcome::{Outcome, Verdict};
-use super::reporter::Subject;
+use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
 use crate::http::{Arrival, Http, Request};
@@ -74,9 +75,19 @@ pub(super) async fn post(
     let request = Request::new(Method::POST, api.commit_url(&subject.step, &["statuses", "build"]))
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(status).unwrap_or_default());
+    let expected = [("key", status.key), ("state", status.state)];
     let taken = match http {
-        Some(http) => api.send_over(http, &request, budget).await?,
-        None => api.send(&request, budget).await?,
+        Some(http) => api.send_over(http, &request, &expected, budget).await?,
+        None => api.send(&request, &expected, budget).await?,
     };
     Ok(taken.earlier)
+}
+
+/// Return the state that the commit shows now.
+pub(super) async fn look(api: &Api, subject: &Subject, budget: Duration) -> Result<String, SendError> {
+    let key = subject.key.as_str();
+    let request = Request::new(Method::GET, api.commit_url(&subject.step, &["statuses", "build", key]));
+    let taken = api.send(&request, &[("key", key)], budget).await?;
+    let status = serde_json::from_slice::<Value>(&taken.answer.body).unwrap_or(Value::Null);
+    Ok(status["state"].as_str().unwrap_or_default().to_owned())
 }

@@ -8,7 +8,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::outcome::{Outcome, Verdict};
-use super::reporter::Subject;
+use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
 use crate::http::{Arrival, Http, Request};
@@ -30,9 +30,10 @@ pub(super) async fn put(
     let request = Request::new(Method::PUT, url)
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&report(subject, outcome, console)).unwrap_or_default());
+    let expected = [("external_id", subject.key.as_str()), ("result", result(outcome.verdict))];
     let taken = match http {
-        Some(http) => api.send_over(http, &request, budget).await?,
-        None => api.send(&request, budget).await?,
+        Some(http) => api.send_over(http, &request, &expected, budget).await?,
+        None => api.send(&request, &expected, budget).await?,
     };
     Ok(taken.earlier)
 }
@@ -69,7 +70,15 @@ fn report(subject: &Subject, outcome: &Outcome, console: &Console) -> Value {
         "reporter": "fastapi-handoff",
         "external_id": subject.key.as_str(),
         "link": results_url,
-        "result": if outcome.verdict == Verdict::Succeeded { "PASSED" } else { "FAILED" },
+        "result": result(outcome.verdict),
         "data": data,
     })
+}
+
+/// Return Code Insights' word for a verdict.
+fn result(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Succeeded => "PASSED",
+        Verdict::Failed | Verdict::Stopped => "FAILED",
+    }
 }

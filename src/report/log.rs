@@ -1,6 +1,6 @@
 //! The outcome in the build log.
 
-use super::advice;
+use super::advice::{self, Fate};
 use super::outcome::{End, Outcome, gave_up_text};
 use crate::console::{Console, aligned};
 use crate::receiver::{AuditAnchor, Code, DeliveryError, GaveUp, Receipt, Refusal, State, TraceId, or_nothing};
@@ -14,36 +14,25 @@ const LONGEST_CELL: usize = 90;
 pub fn log_outcome(console: &Console, end: &End, outcome: &Outcome, receiver: &ReceiverUrl) {
     let id = &outcome.event_id;
     match end {
-        End::Stopped(signal) => console.fail(&format!(
-            "stopped by {signal}; the receiver may have got the event {id}"
-        )),
+        End::Stopped(signal) => {
+            console.fail(&format!("stopped by {signal}; the receiver may have got the event {id}"));
+            console.plain(&advice::look_first(id));
+        }
         End::Delivery(delivery) => match &delivery.outcome {
             Ok(receipt) => log_receipt(console, receipt, outcome),
             Err(DeliveryError::Refused(refusal)) => log_refusal(console, refusal, receiver),
             Err(DeliveryError::NotDelivered(gave_up)) => {
-                let lead = "the event was not delivered";
-                log_gave_up(
-                    console,
-                    lead,
-                    gave_up,
-                    advice::for_try(&gave_up.error).map(str::to_owned),
-                    receiver,
-                );
+                log_gave_up(console, "the event was not delivered", gave_up);
+                explain(console, gave_up.error.refusal(), receiver, Fate::NotAccepted);
             }
-            Err(DeliveryError::MayBeAccepted(gave_up)) => {
+            Err(error @ (DeliveryError::MayBeAccepted(gave_up) | DeliveryError::Accepted(gave_up))) => {
                 let lead = format!("the event {id} was sent, but its outcome is not known");
-                log_gave_up(
-                    console,
-                    &lead,
-                    gave_up,
-                    advice::for_try(&gave_up.error).map(str::to_owned),
-                    receiver,
-                );
-            }
-            Err(DeliveryError::Accepted(gave_up)) => {
-                let lead = format!("the event {id} was sent, but its outcome is not known");
-                let advice = format!("The event {id} was accepted; the app's audit log tells how it ends");
-                log_gave_up(console, &lead, gave_up, Some(advice), receiver);
+                log_gave_up(console, &lead, gave_up);
+                if matches!(error, DeliveryError::Accepted(_)) {
+                    console.plain(&format!("The event {id} was accepted"));
+                }
+                console.plain(&advice::look_first(id));
+                explain(console, gave_up.error.refusal(), receiver, Fate::MayBeAccepted);
             }
         },
     }
@@ -65,20 +54,21 @@ fn log_receipt(console: &Console, receipt: &Receipt, outcome: &Outcome) {
         console.fail(&format!("{:<9} {line}", "event"));
         console.plain(&console.clean_line(&outcome.headline, LONGEST_TEXT));
     }
+    // How far the handler came, nobody here knows.
+    if receipt.state == State::Interrupted {
+        console.plain(&advice::look_first(&outcome.event_id));
+    }
     if !receipt.result.is_null() {
         console.info(&console.clean_line(&format!("result {}", receipt.result), LONGEST_LINE));
     }
     log_marks(console, receipt.audit.as_ref(), receipt.trace_id.as_ref());
 }
 
-fn log_gave_up(console: &Console, lead: &str, gave_up: &GaveUp, advice: Option<String>, receiver: &ReceiverUrl) {
+fn log_gave_up(console: &Console, lead: &str, gave_up: &GaveUp) {
     let text = gave_up_text(gave_up, console);
     console.fail(&console.clean_line(&format!("{lead}: {text}"), LONGEST_TEXT));
-    if let Some(advice) = advice {
-        console.plain(&advice);
-    }
-    if let Some(refusal) = gave_up.error.refusal() {
-        explain(console, refusal, receiver);
+    if let Some(advice) = advice::for_try(&gave_up.error) {
+        console.plain(advice);
     }
 }
 
@@ -89,15 +79,16 @@ fn log_refusal(console: &Console, refusal: &Refusal, receiver: &ReceiverUrl) {
     };
     let summary = console.clean_line(&refusal.summary(), LONGEST_TEXT);
     console.fail(&format!("refused {by}: {summary}"));
-    explain(console, refusal, receiver);
+    explain(console, Some(refusal), receiver, Fate::NotAccepted);
 }
 
-/// Print the trace of checks and what to do.
-fn explain(console: &Console, refusal: &Refusal, receiver: &ReceiverUrl) {
+/// Print the trace of checks of a refusal, where there is one, and what to do.
+fn explain(console: &Console, refusal: Option<&Refusal>, receiver: &ReceiverUrl, fate: Fate) {
+    let Some(refusal) = refusal else { return };
     for line in trace_of_checks(console, refusal) {
         console.plain(&line);
     }
-    console.info(&format!("what to do: {}", advice::for_refusal(refusal, receiver)));
+    console.info(&format!("what to do: {}", advice::for_refusal(refusal, receiver, fate)));
     log_marks(console, refusal.audit.as_ref(), refusal.trace_id.as_ref());
 }
 
@@ -105,10 +96,7 @@ fn explain(console: &Console, refusal: &Refusal, receiver: &ReceiverUrl) {
 /// user looks for.
 fn trace_of_checks(console: &Console, refusal: &Refusal) -> Vec<String> {
     let cell = |text: &str| console.clean_line(text, LONGEST_CELL);
-    let (passed, shown): (Vec<_>, Vec<_>) = refusal
-        .trace
-        .iter()
-        .partition(|check| check.ok && check.grant.is_none());
+    let (passed, shown): (Vec<_>, Vec<_>) = refusal.trace.iter().partition(|check| check.ok && check.grant.is_none());
     let mut lines = Vec::new();
     if !passed.is_empty() {
         let names = passed.iter().map(|check| check.check.as_str()).collect::<Vec<_>>();
@@ -139,9 +127,7 @@ fn trace_of_checks(console: &Console, refusal: &Refusal) -> Vec<String> {
     }
     if refusal.more > 0 {
         let more = refusal.more;
-        lines.push(format!(
-            "… and {more} rows more; the receiver's policy file has all grants"
-        ));
+        lines.push(format!("… and {more} rows more; the receiver's policy file has all grants"));
     }
     lines
 }

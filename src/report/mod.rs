@@ -11,6 +11,7 @@ mod log;
 mod outcome;
 mod panic_report;
 mod reporter;
+mod subject;
 
 pub use advice::{for_code, for_identity};
 pub use lifecycle::{begin, finish};

@@ -5,10 +5,7 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::event::EventId;
 use crate::exit::Exit;
-use crate::receiver::{AuditAnchor, Delivery, DeliveryError, GaveUp, Receipt, State, TraceId};
-
-/// Of an error within a line, which may repeat text of the other side.
-const LONGEST_ERROR: usize = 300;
+use crate::receiver::{AuditAnchor, Delivery, DeliveryError, GaveUp, LONGEST_ERROR, Receipt, State, TraceId};
 
 /// How the run ended.
 pub enum End {
@@ -19,7 +16,6 @@ pub enum End {
 
 impl End {
     /// Return the exit code where the commit was told as required.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
             Self::Stopped(_) => Exit::Stopped,
@@ -64,7 +60,6 @@ pub struct Outcome {
 
 impl Outcome {
     /// Return the outcome of a run that ended so.
-    #[must_use]
     pub fn of(end: &End, event_id: &EventId, elapsed: Duration, console: &Console) -> Self {
         match end {
             End::Stopped(signal) => Self {
@@ -88,7 +83,6 @@ impl Outcome {
     }
 
     /// Return the outcome of a run that a bug ended.
-    #[must_use]
     pub fn of_panic(event_id: &EventId) -> Self {
         let headline = "A bug in the pipe ended the run; the receiver may have got the event".to_owned();
         Self::without_answer(Verdict::Failed, "outcome unknown", headline, event_id)
@@ -114,16 +108,12 @@ impl Outcome {
 
     fn of_error(error: &DeliveryError, event_id: &EventId, console: &Console) -> Self {
         let (word, headline, refusal) = match error {
-            DeliveryError::Refused(refusal) => (
-                "refused",
-                format!("Refused: {}", refusal.short()),
-                Some(refusal.as_ref()),
-            ),
-            DeliveryError::NotDelivered(gave_up) => (
-                "not delivered",
-                format!("Not delivered: {}", gave_up_text(gave_up, console)),
-                gave_up.error.refusal(),
-            ),
+            DeliveryError::Refused(refusal) => {
+                ("refused", format!("Refused: {}", refusal.short()), Some(refusal.as_ref()))
+            }
+            DeliveryError::NotDelivered(gave_up) => {
+                ("not delivered", format!("Not delivered: {}", gave_up_text(gave_up, console)), gave_up.error.refusal())
+            }
             DeliveryError::MayBeAccepted(gave_up) | DeliveryError::Accepted(gave_up) => (
                 "outcome unknown",
                 format!("Sent, but its outcome is not known: {}", gave_up_text(gave_up, console)),

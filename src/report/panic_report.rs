@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::advice;
 use super::lifecycle::IN_FLIGHT;
 use super::outcome::Outcome;
 use super::reporter::{Reporter, limit};
@@ -32,6 +33,7 @@ pub fn report_on_panic(reporter: Arc<Reporter>, event_id: EventId) {
     panic::set_hook(Box::new(move |info| {
         print(info);
         if !is_told.swap(true, Ordering::SeqCst) {
+            let _ = writeln!(std::io::stderr(), "  {}", advice::look_first(&event_id));
             report(&reporter, &event_id);
         }
         std::process::exit(Exit::Internal as i32);
@@ -41,10 +43,7 @@ pub fn report_on_panic(reporter: Arc<Reporter>, event_id: EventId) {
 /// The place only: the message of a panic could quote the secret it panicked on.
 fn print(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(
-        std::io::stderr(),
-        "✖ a bug in the pipe ended the run at {place}; please report it"
-    );
+    let _ = writeln!(std::io::stderr(), "✖ a bug in the pipe ended the run at {place}; please report it");
 }
 
 /// In a thread and an event loop of its own: this thread's loop is where the panic is.

@@ -9,10 +9,11 @@ use super::advice;
 use super::build_status::{self, BuildStatus};
 use super::code_insights;
 use super::outcome::{Outcome, Verdict};
+use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
 use crate::http::{Arrival, Http, HttpSetupError};
-use crate::settings::{ReportMode, Settings, StatusKey, StepContext};
+use crate::settings::{ReportMode, Settings};
 
 /// The first status is a courtesy: nobody waits for it longer than this.
 const FIRST_LIMIT: Duration = Duration::from_secs(5);
@@ -48,15 +49,6 @@ enum Channel {
 enum Requirement {
     BestEffort,
     Required,
-}
-
-/// What every report says, whatever the outcome.
-pub(super) struct Subject {
-    pub(super) step: StepContext,
-    pub(super) key: StatusKey,
-    pub(super) name: String,
-    pub(super) service: String,
-    pub(super) environment: Option<String>,
 }
 
 /// Tells the commit.
@@ -97,27 +89,10 @@ impl Reporter {
                 insights()?
             }
         };
-        let (service, environment) = (settings.service.clone(), settings.environment.clone());
-        let key = report.key.clone();
-        let key = key.unwrap_or_else(|| StatusKey::stable(&service, environment.as_deref()));
-        let name = report.name.clone().unwrap_or_else(|| match &environment {
-            Some(environment) => format!("Handoff: {service} → {environment}"),
-            None => format!("Handoff: {service}"),
-        });
         Ok(Self {
             channel,
-            requirement: if report.mode == ReportMode::Auto {
-                Requirement::BestEffort
-            } else {
-                Requirement::Required
-            },
-            subject: Subject {
-                step: settings.step.clone(),
-                key,
-                name: console.clean_line(&name, 255),
-                service,
-                environment,
-            },
+            requirement: if report.mode == ReportMode::Auto { Requirement::BestEffort } else { Requirement::Required },
+            subject: Subject::new(settings, console),
             console: console.clone(),
         })
     }
@@ -128,11 +103,7 @@ impl Reporter {
             return FirstStatus::Settled;
         };
         let status = BuildStatus::in_progress(&self.subject);
-        let sent = timeout(
-            FIRST_LIMIT,
-            build_status::post(api, None, &self.subject, &status, FIRST_LIMIT),
-        )
-        .await;
+        let sent = timeout(FIRST_LIMIT, build_status::post(api, None, &self.subject, &status, FIRST_LIMIT)).await;
         let sent = sent.unwrap_or_else(|_| Err(SendError::silence(FIRST_LIMIT)));
         let arrival = match sent {
             Ok(earlier) => earlier,
@@ -188,6 +159,17 @@ impl Reporter {
         };
         console.plain(advice::for_bitbucket(&error));
         told
+    }
+
+    /// Return whether the commit shows the outcome now. What cannot be looked at counts as not shown.
+    pub(super) async fn shows(&self, outcome: &Outcome) -> bool {
+        let Channel::BuildStatus(api) = &self.channel else {
+            return true;
+        };
+        match timeout(STOP_LIMIT, build_status::look(api, &self.subject, STOP_LIMIT)).await {
+            Ok(Ok(state)) => state == build_status::state(outcome.verdict),
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     /// Return connections for another event loop than the one that runs.

@@ -14,7 +14,6 @@ pub enum BitbucketCredentials {
 
 impl BitbucketCredentials {
     /// Return the variable that a reader of the log would look for.
-    #[must_use]
     pub fn variable(&self) -> &'static str {
         match self {
             Self::ApiToken { .. } => "ATLASSIAN_API_TOKEN",

@@ -20,11 +20,7 @@ pub(super) fn read(text: Option<&str>, wrong: &mut Mistakes) -> Option<Map<Strin
     match parsed {
         Ok(Value::Object(map)) => Some(map),
         Ok(_) => {
-            wrong.add(
-                "CUSTOM_DATA",
-                "is JSON, but not an object",
-                "give an object such as `{\"ticket\": \"OPS-1\"}`",
-            );
+            wrong.add("CUSTOM_DATA", "is JSON, but not an object", "give an object such as `{\"ticket\": \"OPS-1\"}`");
             None
         }
         Err(error) => {

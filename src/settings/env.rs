@@ -30,11 +30,7 @@ pub(super) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     pub(super) fn add(&mut self, variable: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Mistake {
-            variable: variable.into(),
-            what: what.into(),
-            fix: fix.into(),
-        });
+        self.0.push(Mistake { variable: variable.into(), what: what.into(), fix: fix.into() });
     }
 
     /// Return the value, and note a mistake where it is absent.
@@ -65,10 +61,7 @@ impl Environment {
     /// Take upper-case names only, as Bitbucket's and the pipe's are: `envy` does not tell `service` from `SERVICE`.
     /// (`std::env::vars` would panic on a value that is not UTF-8.)
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let mut environment = Self {
-            values: BTreeMap::new(),
-            unreadable: BTreeSet::new(),
-        };
+        let mut environment = Self { values: BTreeMap::new(), unreadable: BTreeSet::new() };
         for (name, value) in variables {
             let Ok(name) = name.into_string() else { continue };
             if name.contains(|c: char| c.is_ascii_lowercase()) {
@@ -113,11 +106,8 @@ impl Environment {
     }
 
     /// Return whether a switch is on, before anything else is known to be right.
-    #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
-        self.values
-            .get(name)
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.values.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// Return the items of a list variable: Pipelines passes `X: [a, b]` as `X_COUNT=2`, `X_0=a`, `X_1=b`. Items may be empty, and are then
@@ -147,11 +137,7 @@ impl Environment {
 
     fn require_readable(&self, name: String, mistakes: &mut Mistakes) {
         if self.unreadable.contains(&name) {
-            mistakes.add(
-                name,
-                "is not UTF-8",
-                "encode it as UTF-8, or see whether a character was cut in two",
-            );
+            mistakes.add(name, "is not UTF-8", "encode it as UTF-8, or see whether a character was cut in two");
         }
     }
 }
@@ -173,18 +159,13 @@ mod tests {
     #[test]
     fn item_of_a_list_that_cannot_be_read_is_a_mistake_and_an_empty_one_is_absent() {
         let variables = [("X_COUNT", "3".into()), ("X_0", "a".into()), ("X_1", "".into())];
-        let mut variables = variables
-            .map(|(name, value): (&str, OsString)| (name.into(), value))
-            .to_vec();
+        let mut variables = variables.map(|(name, value): (&str, OsString)| (name.into(), value)).to_vec();
         variables.push(("X_2".into(), OsString::from_vec(vec![0xff])));
         let mut mistakes = Mistakes::default();
         assert_eq!(Environment::new(variables).list("X", &mut mistakes), ["a"]);
         let [mistake] = &mistakes.into_vec()[..] else {
             panic!("one mistake was expected");
         };
-        assert_eq!(
-            (mistake.variable.as_str(), mistake.what.as_str()),
-            ("X_2", "is not UTF-8")
-        );
+        assert_eq!((mistake.variable.as_str(), mistake.what.as_str()), ("X_2", "is not UTF-8"));
     }
 }

@@ -68,9 +68,5 @@ pub(super) fn receipt_file(path: Option<&str>, wrong: &mut Mistakes) {
         Err(_) if folder.is_some_and(|folder| !folder.is_dir()) => "is in a directory that is not there".to_owned(),
         Ok(_) | Err(_) => return,
     };
-    wrong.add(
-        "RECEIPT_FILE",
-        what,
-        "give a file's path below the clone directory, in a directory that is there",
-    );
+    wrong.add("RECEIPT_FILE", what, "give a file's path below the clone directory, in a directory that is there");
 }

@@ -103,9 +103,7 @@ impl Settings {
         let step = StepContext::read(environment, wrong);
         validate::environment(raw.environment.as_deref(), predicate, wrong);
         validate::artifact_id(raw.artifact_id.as_deref(), wrong);
-        let step_token = from_step
-            .bitbucket_step_oidc_token
-            .map(|token| validate::secret(token, &mut secrets));
+        let step_token = from_step.bitbucket_step_oidc_token.map(|token| validate::secret(token, &mut secrets));
 
         match (receiver, predicate, custom_data, step) {
             (Some(receiver), Some(predicate), Some(custom_data), Some(step)) if mistakes.is_empty() => Ok(Self {

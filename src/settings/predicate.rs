@@ -17,23 +17,15 @@ pub enum Predicate {
 }
 
 impl Predicate {
-    pub const ALL: [Self; 5] = [
-        Self::Deployed,
-        Self::Upgraded,
-        Self::Rolledback,
-        Self::Removed,
-        Self::Published,
-    ];
+    pub const ALL: [Self; 5] = [Self::Deployed, Self::Upgraded, Self::Rolledback, Self::Removed, Self::Published];
 
     /// Read `deployed`, or `service.deployed`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let name = text.strip_prefix("service.").unwrap_or(text);
         Self::ALL.into_iter().find(|predicate| predicate.name() == name)
     }
 
     /// Return the name within CDEvents, which is also what `EVENT` takes.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Deployed => "deployed",
@@ -45,7 +37,6 @@ impl Predicate {
     }
 
     /// Return whether CDEvents wants an artifact and an environment for it.
-    #[must_use]
     pub fn needs_environment(self) -> bool {
         matches!(self, Self::Deployed | Self::Upgraded | Self::Rolledback)
     }

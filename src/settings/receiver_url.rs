@@ -23,25 +23,21 @@ impl ReceiverUrl {
     }
 
     /// Return the text that both sides compare.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// `{RECEIVER_URL}/token`
-    #[must_use]
     pub fn token(&self) -> String {
         format!("{}/token", self.0)
     }
 
     /// `{RECEIVER_URL}/events`
-    #[must_use]
     pub fn events(&self) -> String {
         format!("{}/events", self.0)
     }
 
     /// `{RECEIVER_URL}/events/{id}`
-    #[must_use]
     pub fn event(&self, id: &str) -> String {
         format!("{}/events/{id}", self.0)
     }
@@ -93,10 +89,7 @@ mod tests {
         for (given, expected) in [
             ("https://API.acme.dev:443/handoff/", "https://api.acme.dev/handoff"),
             ("https://api.acme.dev", "https://api.acme.dev"),
-            (
-                "http://host.docker.internal:8000/handoff",
-                "http://host.docker.internal:8000/handoff",
-            ),
+            ("http://host.docker.internal:8000/handoff", "http://host.docker.internal:8000/handoff"),
             ("http://[::1]:8000/handoff", "http://[::1]:8000/handoff"),
         ] {
             assert_eq!(ReceiverUrl::parse(given).unwrap().as_str(), expected);

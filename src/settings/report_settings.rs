@@ -51,7 +51,6 @@ impl StatusKey {
 
     /// Return a key that stays the same over re-runs (an old FAILED one would block merging for ever) and differs for each
     /// service and environment.
-    #[must_use]
     pub fn stable(service: &str, environment: Option<&str>) -> Self {
         let full = format!("handoff-{service}-{}", environment.unwrap_or("none"));
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -61,13 +60,9 @@ impl StatusKey {
         }
         // The hash tells apart the keys of names that differ only in what was cut or replaced.
         let hash = &hex(&sha256(full.as_bytes()))[..8];
-        Self(format!(
-            "{}-{hash}",
-            &plain[..plain.len().min(Self::LONGEST - hash.len() - 1)]
-        ))
+        Self(format!("{}-{hash}", &plain[..plain.len().min(Self::LONGEST - hash.len() - 1)]))
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -143,21 +138,13 @@ impl Endpoints {
             text.trim_end_matches('/').to_owned()
         };
         Self {
-            api: endpoint(
-                "BITBUCKET_API_URL",
-                given.bitbucket_api_url,
-                "https://api.bitbucket.org",
-            ),
+            api: endpoint("BITBUCKET_API_URL", given.bitbucket_api_url, "https://api.bitbucket.org"),
             oauth: endpoint(
                 "BITBUCKET_OAUTH_URL",
                 given.bitbucket_oauth_url,
                 "https://bitbucket.org/site/oauth2/access_token",
             ),
-            proxy: endpoint(
-                "BITBUCKET_PROXY_URL",
-                given.bitbucket_proxy_url,
-                "http://host.docker.internal:29418",
-            ),
+            proxy: endpoint("BITBUCKET_PROXY_URL", given.bitbucket_proxy_url, "http://host.docker.internal:29418"),
         }
     }
 }

@@ -15,10 +15,7 @@ impl SigningSecret {
     /// # Errors
     /// Says what is wrong with the text, showing none of it.
     pub fn parse(text: &SecretString) -> Result<Self, &'static str> {
-        let encoded = text
-            .expose_secret()
-            .strip_prefix("whsec_")
-            .ok_or("does not start with `whsec_`")?;
+        let encoded = text.expose_secret().strip_prefix("whsec_").ok_or("does not start with `whsec_`")?;
         let key = STANDARD.decode(encoded).map_err(|_| "is not base64 after `whsec_`")?;
         if (24..=64).contains(&key.len()) {
             Ok(Self(SecretSlice::from(key)))
@@ -28,7 +25,6 @@ impl SigningSecret {
     }
 
     /// Return the bytes to sign with.
-    #[must_use]
     pub fn expose_key(&self) -> &[u8] {
         self.0.expose_secret()
     }

@@ -32,7 +32,6 @@ macro_rules! text_types {
         pub struct $name(String);
 
         impl $name {
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -58,9 +57,7 @@ text_types! {
 impl Slug {
     /// Return nothing for what no slug is: `..` would lead to another resource of Bitbucket's API.
     fn parse(text: String) -> Option<Self> {
-        let is_slug = text
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        let is_slug = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
             && !text.trim_matches('.').is_empty();
         is_slug.then_some(Self(text))
     }
@@ -73,7 +70,6 @@ impl CommitHash {
     }
 
     /// Return the first characters, as Bitbucket shows them.
-    #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..7]
     }
@@ -139,11 +135,8 @@ impl StepContext {
                 mistakes.add(name, what, OUTSIDE);
             }
         };
-        let (workspace, repository, commit) = (
-            workspace.map(Slug::parse),
-            repository.map(Slug::parse),
-            commit.map(CommitHash::parse),
-        );
+        let (workspace, repository, commit) =
+            (workspace.map(Slug::parse), repository.map(Slug::parse), commit.map(CommitHash::parse));
         formed("BITBUCKET_WORKSPACE", "is not a slug", workspace != Some(None));
         formed("BITBUCKET_REPO_SLUG", "is not a slug", repository != Some(None));
         formed("BITBUCKET_COMMIT", "is not a full commit hash", commit != Some(None));
@@ -165,25 +158,21 @@ impl StepContext {
     }
 
     /// Return `workspace/repository`.
-    #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.workspace, self.repository)
     }
 
     /// Return where a person finds the repository.
-    #[must_use]
     pub fn repository_url(&self) -> String {
         format!("https://bitbucket.org/{}", self.full_name())
     }
 
     /// Return where a person finds this run.
-    #[must_use]
     pub fn results_url(&self) -> String {
         format!("{}/pipelines/results/{}", self.repository_url(), self.build_number)
     }
 
     /// Return one line for the log.
-    #[must_use]
     pub fn summary(&self) -> String {
         let reference = match (&self.tag, &self.branch) {
             (Some(tag), _) => format!("tag {tag}"),

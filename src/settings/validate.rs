@@ -51,18 +51,11 @@ pub(super) fn scope(environment: &Environment, text: Option<String>, wrong: &mut
     }
     let text = texts.join(" ").replace(',', " ");
     let scopes = text.split_whitespace().collect::<Vec<_>>();
-    let is_scope_token = |scope: &&str| {
-        scope
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
-    };
+    let is_scope_token =
+        |scope: &&str| scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
     if scopes.is_empty() {
         // Sent without any, the exchange would give all that the grant gives.
-        wrong.add(
-            "SCOPE",
-            "names no scope",
-            "name one, or leave SCOPE out to get all that is granted",
-        );
+        wrong.add("SCOPE", "names no scope", "name one, or leave SCOPE out to get all that is granted");
         return None;
     }
     if !scopes.iter().all(is_scope_token) {
@@ -89,10 +82,7 @@ pub(super) fn signing_secrets(
     let mut texts = environment.list("SIGNING_SECRET", wrong);
     if let Some(single) = single {
         texts.extend(
-            single
-                .split(|c: char| c == ',' || c.is_whitespace())
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
+            single.split(|c: char| c == ',' || c.is_whitespace()).filter(|text| !text.is_empty()).map(str::to_owned),
         );
     }
     texts
@@ -139,24 +129,16 @@ pub(super) fn environment(name: Option<&str>, predicate: Option<Predicate>, wron
 
 pub(super) fn artifact_id(text: Option<&str>, wrong: &mut Mistakes) {
     if text.is_some_and(|text| !is_package_url(text)) {
-        wrong.add(
-            "ARTIFACT_ID",
-            "is not a package URL",
-            "give a purl such as `pkg:oci/api@sha256:…`, or leave it out",
-        );
+        wrong.add("ARTIFACT_ID", "is not a package URL", "give a purl such as `pkg:oci/api@sha256:…`, or leave it out");
     }
 }
 
 /// `pkg:type/name…`. Source: <https://github.com/package-url/purl-spec>
 fn is_package_url(text: &str) -> bool {
-    text.strip_prefix("pkg:")
-        .and_then(|rest| rest.split_once('/'))
-        .is_some_and(|(kind, name)| {
-            !name.is_empty()
-                && kind.starts_with(|c: char| c.is_ascii_alphabetic())
-                && kind
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-'))
-                && !text.contains(char::is_whitespace)
-        })
+    text.strip_prefix("pkg:").and_then(|rest| rest.split_once('/')).is_some_and(|(kind, name)| {
+        !name.is_empty()
+            && kind.starts_with(|c: char| c.is_ascii_alphabetic())
+            && kind.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-'))
+            && !text.contains(char::is_whitespace)
+    })
 }

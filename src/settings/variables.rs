@@ -131,10 +131,9 @@ impl Check {
                 "is not a number of seconds in the range",
                 format!("give a whole number from {} to {}", range.start(), range.end()),
             ),
-            Self::Switch if !["true", "false"].contains(&value.to_ascii_lowercase().as_str()) => mistake(
-                "is neither true nor false",
-                "write `'true'` or `'false'`, in quotes".to_owned(),
-            ),
+            Self::Switch if !["true", "false"].contains(&value.to_ascii_lowercase().as_str()) => {
+                mistake("is neither true nor false", "write `'true'` or `'false'`, in quotes".to_owned())
+            }
             Self::OneOf(words) if !words.contains(&value) => {
                 mistake("is not a way to report", format!("take one of {}", words.join(", ")))
             }
@@ -150,22 +149,12 @@ pub(super) fn at_most(text: &str, most: usize, whom: &str) -> Result<(), (String
     if length <= most {
         return Ok(());
     }
-    Err((
-        format!("has {length} characters"),
-        format!("{whom} takes at most {most}; shorten it, or leave it out"),
-    ))
+    Err((format!("has {length} characters"), format!("{whom} takes at most {most}; shorten it, or leave it out")))
 }
 
 /// Return the seconds of a variable whose value was checked, or its default.
 pub(super) fn seconds(name: &str, text: Option<&str>) -> Duration {
-    let default = || {
-        VARIABLES
-            .iter()
-            .find(|variable| variable.name == name)?
-            .default
-            .parse()
-            .ok()
-    };
+    let default = || VARIABLES.iter().find(|variable| variable.name == name)?.default.parse().ok();
     let seconds = text.and_then(|text| text.parse().ok()).or_else(default);
     Duration::from_secs(seconds.unwrap_or_default())
 }

@@ -50,14 +50,8 @@ fn every_event_is_read_by_the_sdk_of_cdevents() {
 
 #[test]
 fn branch_is_left_out_where_the_step_token_could_not_back_it() {
-    assert_eq!(
-        event(&[], Some("main"))["data"]["customData"]["bitbucket"]["branch"],
-        "main"
-    );
-    assert_eq!(
-        event(&[], None)["data"]["customData"]["bitbucket"]["branch"],
-        Value::Null
-    );
+    assert_eq!(event(&[], Some("main"))["data"]["customData"]["bitbucket"]["branch"], "main");
+    assert_eq!(event(&[], None)["data"]["customData"]["bitbucket"]["branch"], Value::Null);
 }
 
 #[test]

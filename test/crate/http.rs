@@ -11,11 +11,7 @@ use crate::log::Log;
 use crate::server::{Reply, Server};
 
 async fn send_logged(request: Request, log: &Log) -> Result<Answer, HttpError> {
-    let options = Options {
-        timeout: Duration::from_secs(2),
-        ca_certificates: Vec::new(),
-        route: Route::Direct,
-    };
+    let options = Options { timeout: Duration::from_secs(2), ca_certificates: Vec::new(), route: Route::Direct };
     Http::new(&options, log.console()).unwrap().send(&request).await
 }
 
@@ -82,9 +78,7 @@ async fn server_without_tls_is_named_as_such() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     });
     let (error, arrival, next) = judged(get(&url).await);
-    let HttpError::Tls { problem, .. } = &error else {
-        panic!("{error}")
-    };
+    let HttpError::Tls { problem, .. } = &error else { panic!("{error}") };
     assert_eq!(*problem, TlsProblem::NoTls);
     assert_eq!((arrival, next), (Arrival::Impossible, Next::Final));
 }
@@ -107,9 +101,5 @@ async fn secret_header_goes_out_and_is_not_shown() {
     let request = Request::new(Method::GET, &server.origin).secret_header(reqwest::header::COOKIE, "s3cr3t-c00kie");
     send_logged(request, &log).await.unwrap();
     assert_eq!(server.received()[0].header("cookie"), Some("s3cr3t-c00kie"));
-    assert!(
-        log.text().contains("cookie: ***") && !log.text().contains("c00kie\n"),
-        "{}",
-        log.text()
-    );
+    assert!(log.text().contains("cookie: ***") && !log.text().contains("c00kie\n"), "{}", log.text());
 }

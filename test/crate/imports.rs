@@ -29,16 +29,10 @@ fn source() -> PathBuf {
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>();
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
-    let rust = files
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    rust.chain(directories.iter().flat_map(|directory| self::files(directory)))
-        .collect()
+    let rust = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    rust.chain(directories.iter().flat_map(|directory| self::files(directory))).collect()
 }
 
 /// The room a file belongs to: its folder below `src/`, or its own name there.
@@ -50,15 +44,9 @@ fn room(path: &Path) -> String {
 
 /// The rooms that a text names as `crate::room`, also within `crate::{…}`. Comments do not count.
 fn rooms_used(text: &str) -> BTreeSet<String> {
-    let code = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
-        .collect::<Vec<_>>()
-        .join("\n");
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     let name = |rest: &str| {
-        let end = rest
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         rest[..end].to_owned()
     };
     let mut used = BTreeSet::new();
@@ -111,6 +99,31 @@ fn imports_go_downwards_only() {
     assert!(upwards.is_empty(), "{}", upwards.join("\n"));
 }
 
+/// The files of the same room that a file uses: the names after `super::` that are files there.
+fn siblings_used(path: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(path).unwrap();
+    let words = text.split("super::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        path.with_file_name(format!("{}.rs", &rest[..end]))
+    });
+    words.filter(|sibling| sibling.exists()).collect()
+}
+
+#[test]
+fn files_of_a_room_do_not_import_each_other_in_a_circle() {
+    let mut open = files(&source());
+    // Take away what uses nothing that is left, until nothing is left; what stays is a circle.
+    loop {
+        let (stay, gone): (Vec<_>, Vec<_>) =
+            open.iter().cloned().partition(|path| siblings_used(path).iter().any(|sibling| open.contains(sibling)));
+        if gone.is_empty() {
+            break;
+        }
+        open = stay;
+    }
+    assert!(open.is_empty(), "these import each other in a circle: {open:?}");
+}
+
 #[test]
 fn every_room_has_one_door_that_says_what_belongs_there() {
     for entry in fs::read_dir(source()).unwrap() {
@@ -120,10 +133,7 @@ fn every_room_has_one_door_that_says_what_belongs_there() {
         }
         let door = path.join("mod.rs");
         let text = fs::read_to_string(&door).unwrap_or_else(|error| panic!("{}: {error}", door.display()));
-        let paragraphs = text
-            .lines()
-            .take_while(|line| line.starts_with("//!"))
-            .collect::<String>();
+        let paragraphs = text.lines().take_while(|line| line.starts_with("//!")).collect::<String>();
         for said in ["Belongs here:", "Not here:"] {
             assert!(paragraphs.contains(said), "{} does not say `{said}`", door.display());
         }

@@ -19,11 +19,7 @@ impl Log {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let mut plain = String::new();
         for (number, piece) in text.split('\u{1b}').enumerate() {
-            let piece = if number == 0 {
-                piece
-            } else {
-                piece.split_once('m').unwrap().1
-            };
+            let piece = if number == 0 { piece } else { piece.split_once('m').unwrap().1 };
             plain.push_str(piece);
         }
         plain

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastapi_handoff::http::Answer;
 use fastapi_handoff::receiver::{
-    AnswerError, Delivery, DeliveryError, Ending, GaveUp, Receipt, Refusal, Stage, TryError,
+    AnswerError, Delivery, DeliveryError, Ending, GaveUp, Receipt, Refusal, RefusalCode, Stage, TryError,
 };
 use fastapi_handoff::report::{End, Outcome, log_outcome};
 use fastapi_handoff::settings::ReceiverUrl;
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::log::Log;
 use crate::report::succeeded;
+
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
 fn logged(end: &End) -> String {
     let log = Log::default();
@@ -25,17 +27,14 @@ fn logged(end: &End) -> String {
 }
 
 fn failed(error: DeliveryError) -> String {
-    logged(&End::Delivery(Delivery {
-        outcome: Err(error),
-        tries: 1,
-    }))
+    logged(&End::Delivery(Delivery { outcome: Err(error), tries: 1 }))
 }
 
 fn refusal(status: u16, body: &Value) -> Box<Refusal> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     let status = StatusCode::from_u16(status).unwrap();
     let body = body.to_string().into_bytes();
-    Box::new(Refusal::read(&Answer { status, headers, body }))
+    Box::new(Refusal::read(&Answer { status, headers, body }, &TRACE_ID.into()))
 }
 
 fn no_grant_matches() -> Box<Refusal> {
@@ -49,7 +48,7 @@ fn no_grant_matches() -> Box<Refusal> {
     ]);
     let body = json!({
         "error": "invalid_request", "error_description": "no grant matches", "code": "no-grant-matches",
-        "trace": trace, "trace_id": "0af7651916cd43dd8448eb211c80319c"
+        "trace": trace, "trace_id": TRACE_ID
     });
     refusal(403, &body)
 }
@@ -63,10 +62,7 @@ fn receipt_of_a_success() {
 fn receipt_of_a_handler_that_failed() {
     let receipt: Receipt =
         serde_json::from_value(json!({"id": "evt_1", "state": "failed", "detail": "no such image"})).unwrap();
-    insta::assert_snapshot!(logged(&End::Delivery(Delivery {
-        outcome: Ok(receipt),
-        tries: 1
-    })));
+    insta::assert_snapshot!(logged(&End::Delivery(Delivery { outcome: Ok(receipt), tries: 1 })));
 }
 
 #[test]
@@ -76,10 +72,7 @@ fn refusal_with_its_trace_of_checks() {
 
 #[test]
 fn refusal_by_something_that_is_no_receiver() {
-    insta::assert_snapshot!(failed(DeliveryError::Refused(refusal(
-        404,
-        &json!({"detail": "Not Found"})
-    ))));
+    insta::assert_snapshot!(failed(DeliveryError::Refused(refusal(404, &json!({"detail": "Not Found"})))));
 }
 
 #[test]
@@ -108,6 +101,30 @@ fn event_that_was_accepted_and_whose_handler_outlasts_the_wait() {
         error: TryError::HandlerRuns,
         ending: Ending::WaitTimeoutUsedUp(Duration::from_mins(10)),
     })));
+}
+
+#[test]
+fn handler_that_was_interrupted() {
+    let receipt: Receipt =
+        serde_json::from_value(json!({"id": "evt_1", "state": "interrupted", "detail": "the process ended"})).unwrap();
+    insta::assert_snapshot!(logged(&End::Delivery(Delivery { outcome: Ok(receipt), tries: 1 })));
+}
+
+/// It would hand over a second time. Only an event that certainly was not accepted may be handed over again.
+#[test]
+fn nobody_is_told_to_run_the_step_again_where_the_event_may_be_accepted() {
+    for code in RefusalCode::ALL {
+        let gave_up = || GaveUp {
+            stage: Stage::Posting,
+            error: TryError::Refused(refusal(503, &json!({"code": code.as_str(), "trace": []}))),
+            ending: Ending::RetryBudgetUsedUp(Duration::from_mins(2)),
+        };
+        for error in [DeliveryError::MayBeAccepted(gave_up()), DeliveryError::Accepted(gave_up())] {
+            let text = failed(error);
+            assert!(!text.contains("run the step again"), "{text}");
+            assert!(text.contains("fastapi-handoff audit list --event evt_1"), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -33,17 +33,11 @@ fn bug_fails_the_commit_and_shows_its_place_only() {
         .unwrap();
     assert_eq!(child.status.code(), Some(1));
     let text = String::from_utf8(child.stderr).unwrap();
-    assert!(
-        text.contains("✖ a bug in the pipe ended the run at test/crate/panic_report.rs:"),
-        "{text}"
-    );
+    assert!(text.contains("✖ a bug in the pipe ended the run at test/crate/panic_report.rs:"), "{text}");
     assert!(!text.contains("a secret"), "{text}");
     let received = server.received();
     // Once at once, and once more after a first status that could still have been in flight.
     assert_eq!(received.iter().map(state).collect::<Vec<_>>(), ["FAILED", "FAILED"]);
     let description = received[0].json()["description"].clone();
-    assert_eq!(
-        description,
-        "A bug in the pipe ended the run; the receiver may have got the event"
-    );
+    assert_eq!(description, "A bug in the pipe ended the run; the receiver may have got the event");
 }

@@ -37,11 +37,7 @@ pub(crate) fn refusal(request: &Received, status: u16, code: &str) -> Reply {
 }
 
 pub(crate) async fn delivered(server: &Server, retry_budget: u64, wait_timeout: u64, log: &Log) -> Delivery {
-    let options = Options {
-        timeout: Duration::from_secs(2),
-        ca_certificates: Vec::new(),
-        route: Route::Direct,
-    };
+    let options = Options { timeout: Duration::from_secs(2), ca_certificates: Vec::new(), route: Route::Direct };
     let step_token = "header.payload.signature".into();
     let (key, _) = StepKey::load_or_create(None, &step_token);
     let mut client = Client::new(
@@ -53,17 +49,12 @@ pub(crate) async fn delivered(server: &Server, retry_budget: u64, wait_timeout: 
         log.console(),
     );
     let settings = settings(&[]);
-    let attested = AttestedFacts {
-        workspace_uuid: &settings.step.repository_uuid,
-        branch: None,
-        environment_uuid: None,
-    };
+    let attested =
+        AttestedFacts { workspace_uuid: &settings.step.repository_uuid, branch: None, environment_uuid: None };
     let now = OffsetDateTime::now_utc();
     let event = Event::new("evt_1".into(), now, &EventInput::from(&settings), &attested);
-    let patience = Patience {
-        retry_budget: Duration::from_secs(retry_budget),
-        wait_timeout: Duration::from_secs(wait_timeout),
-    };
+    let patience =
+        Patience { retry_budget: Duration::from_secs(retry_budget), wait_timeout: Duration::from_secs(wait_timeout) };
     deliver(&mut client, &event, &[], patience).await
 }
 
@@ -129,11 +120,7 @@ async fn nonce_that_a_receiver_asks_for_is_in_the_next_proof() {
             .with("dpop-nonce", "n-1")
     });
     assert_eq!(kind(&delivered(&server, 2, 2, &Log::default()).await), "succeeded");
-    let nonces = server
-        .received()
-        .iter()
-        .map(|request| claims(request)["nonce"].clone())
-        .collect::<Vec<_>>();
+    let nonces = server.received().iter().map(|request| claims(request)["nonce"].clone()).collect::<Vec<_>>();
     assert_eq!(nonces, [Value::Null, Value::Null, "n-1".into()]);
 }
 
@@ -142,9 +129,7 @@ fn claims(request: &Received) -> Value {
     use base64::Engine as _;
 
     let payload = request.header("dpop").unwrap().split('.').nth(1).unwrap();
-    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload)
-        .unwrap();
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
     serde_json::from_slice(&payload).unwrap()
 }
 
@@ -172,11 +157,7 @@ async fn token_that_a_receiver_takes_no_more_is_exchanged_anew() {
     ])
     .await;
     assert_eq!(kind(&delivery), "succeeded");
-    let exchanges = server
-        .received()
-        .iter()
-        .filter(|request| request.path == "/token")
-        .count();
+    let exchanges = server.received().iter().filter(|request| request.path == "/token").count();
     assert_eq!(exchanges, 2);
 }
 
@@ -198,8 +179,131 @@ async fn accepted_event_whose_handler_outlasts_the_wait_is_accepted_and_not_refu
     let (delivery, _) = posted(&[|request| receipt(request, "running").with("retry-after", "1")]).await;
     assert_eq!(kind(&delivery), "accepted");
     let text = delivery.outcome.unwrap_err().to_string();
-    assert!(
-        text.ends_with("the handler still runs; WAIT_TIMEOUT (2 s) is used up"),
-        "{text}"
-    );
+    assert!(text.ends_with("the handler still runs; WAIT_TIMEOUT (2 s) is used up"), "{text}");
+}
+
+#[tokio::test]
+async fn refusal_of_another_run_is_not_taken_for_this_ones() {
+    let (delivery, _) = posted(&[
+        |_| {
+            Reply::json(
+                403,
+                &json!({"code": "scope-missing", "trace": [], "trace_id": "0af7651916cd43dd8448eb211c80319c"}),
+            )
+        },
+        |request| receipt(request, "succeeded"),
+    ])
+    .await;
+    assert_eq!(kind(&delivery), "succeeded");
+    assert_eq!(delivery.tries, 2);
+}
+
+#[tokio::test]
+async fn refusal_of_an_event_that_was_accepted_all_the_same_is_not_believed() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/token" => token(),
+        "/events" => refusal(request, 403, "scope-missing"),
+        _ => receipt(request, "succeeded"),
+    });
+    let delivery = delivered(&server, 2, 2, &Log::default()).await;
+    assert_eq!((kind(&delivery), delivery.tries), ("succeeded", 1));
+}
+
+#[tokio::test]
+async fn refusal_stands_where_the_receiver_knows_no_such_event() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/token" => token(),
+        "/events" => refusal(request, 403, "scope-missing"),
+        _ => refusal(request, 404, "event-not-found"),
+    });
+    assert_eq!(kind(&delivered(&server, 2, 2, &Log::default()).await), "refused");
+    assert_eq!(server.received().len(), 3);
+}
+
+#[tokio::test]
+async fn refusal_is_not_believed_where_the_receiver_cannot_be_asked() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/token" => token(),
+        "/events" => refusal(request, 403, "scope-missing"),
+        _ => Reply::HangUp,
+    });
+    assert_eq!(kind(&delivered(&server, 1, 2, &Log::default()).await), "may be accepted");
+}
+
+#[tokio::test]
+async fn receipt_of_an_event_that_conflicts_is_not_asked_for() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/token" => token(),
+        "/events" => refusal(request, 409, "event-conflict"),
+        _ => receipt(request, "succeeded"),
+    });
+    assert_eq!(kind(&delivered(&server, 2, 2, &Log::default()).await), "refused");
+}
+
+#[tokio::test]
+async fn challenge_does_not_take_away_the_doubt_about_the_event_it_answered() {
+    let server = Server::until(2, |request| match request.path.as_str() {
+        "/token" => token(),
+        _ => Reply::json(401, &json!({}))
+            .with("www-authenticate", r#"DPoP error="use_dpop_nonce""#)
+            .with("dpop-nonce", "n-1"),
+    });
+    assert_eq!(kind(&delivered(&server, 1, 2, &Log::default()).await), "may be accepted");
+}
+
+#[tokio::test]
+async fn answer_of_something_in_between_does_not_end_a_delivery_that_may_have_arrived() {
+    for in_between in [302, 403, 404, 200] {
+        let mut number = 0;
+        let server = Server::start(move |request| {
+            if request.path == "/token" {
+                return token();
+            }
+            number += 1;
+            match number {
+                1 => Reply::HangUp,
+                2 => Reply::Answer(in_between, vec![("content-type", "text/html".to_owned())], b"<html>".to_vec()),
+                _ => receipt(request, "succeeded"),
+            }
+        });
+        assert_eq!(kind(&delivered(&server, 3, 2, &Log::default()).await), "succeeded", "{in_between}");
+    }
+}
+
+#[tokio::test]
+async fn wait_longer_than_what_is_left_ends_with_a_last_look() {
+    let mut polls = 0;
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/token" => token(),
+        "/events" => receipt(request, "running").with("retry-after", "0"),
+        _ => {
+            polls += 1;
+            match polls {
+                1 => Reply::json(503, &json!({})).with("retry-after", "60"),
+                _ => receipt(request, "succeeded"),
+            }
+        }
+    });
+    let started = std::time::Instant::now();
+    assert_eq!(kind(&delivered(&server, 2, 3, &Log::default()).await), "succeeded");
+    assert!(started.elapsed() > Duration::from_millis(2500), "the wait is used to its end");
+}
+
+#[tokio::test]
+async fn new_token_that_the_policy_does_not_know_any_more_is_exchanged_anew_once() {
+    let (delivery, server) =
+        posted(&[|request| refusal(request, 401, "token-invalid"), |request| receipt(request, "succeeded")]).await;
+    assert_eq!(kind(&delivery), "succeeded");
+    assert_eq!(server.received().iter().filter(|request| request.path == "/token").count(), 2);
+
+    let (delivery, server) = posted(&[|request| refusal(request, 401, "token-invalid")]).await;
+    assert_eq!(kind(&delivery), "refused");
+    assert_eq!(server.received().iter().filter(|request| request.path == "/token").count(), 2);
+}
+
+#[tokio::test]
+async fn token_of_another_run_that_came_by_mistake_is_exchanged_anew() {
+    let (delivery, _) =
+        posted(&[|request| refusal(request, 401, "key-mismatch"), |request| receipt(request, "succeeded")]).await;
+    assert_eq!(kind(&delivery), "succeeded");
 }

@@ -61,6 +61,11 @@ pub(crate) struct Server {
 impl Server {
     /// Answer every request with what `reply` returns. The threads end with the test's process.
     pub(crate) fn start(reply: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
+        Self::until(usize::MAX, reply)
+    }
+
+    /// Answer so many requests, and refuse every connection after.
+    pub(crate) fn until(requests: usize, reply: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -68,7 +73,7 @@ impl Server {
         std::thread::spawn({
             let received = received.clone();
             move || {
-                for stream in listener.incoming() {
+                for stream in listener.incoming().take(requests) {
                     let (reply, received) = (reply.clone(), received.clone());
                     std::thread::spawn(move || {
                         let stream = stream.unwrap();
@@ -122,10 +127,7 @@ fn write(mut stream: &TcpStream, reply: Reply) {
         Reply::HangUp => {}
         Reply::Silence(time) => std::thread::sleep(time),
         Reply::Answer(status, headers, body) => {
-            let mut text = format!(
-                "HTTP/1.1 {status} Test\r\nconnection: close\r\ncontent-length: {}\r\n",
-                body.len()
-            );
+            let mut text = format!("HTTP/1.1 {status} Test\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
             for (name, value) in headers {
                 text.push_str(&format!("{name}: {value}\r\n"));
             }

@@ -33,37 +33,19 @@ fn every_mistake_is_reported_at_once() {
         name => name,
     });
     expected.sort_unstable();
-    let Err(mistakes) = Settings::read(&environment(&wrong)) else {
-        panic!("accepted")
-    };
-    let mut got = mistakes
-        .iter()
-        .map(|mistake| mistake.variable.as_str())
-        .collect::<Vec<_>>();
+    let Err(mistakes) = Settings::read(&environment(&wrong)) else { panic!("accepted") };
+    let mut got = mistakes.iter().map(|mistake| mistake.variable.as_str()).collect::<Vec<_>>();
     got.sort_unstable();
     assert_eq!(got, expected);
-    assert!(
-        mistakes
-            .iter()
-            .all(|mistake| !mistake.fix.is_empty() && !mistake.what.contains("secret"))
-    );
+    assert!(mistakes.iter().all(|mistake| !mistake.fix.is_empty() && !mistake.what.contains("secret")));
 }
 
 #[test]
 fn list_variable_is_read_in_both_of_its_forms() {
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    let list = [
-        ("SIGNING_SECRET_COUNT", "2"),
-        ("SIGNING_SECRET_0", secret),
-        ("SIGNING_SECRET_1", secret),
-    ];
+    let list = [("SIGNING_SECRET_COUNT", "2"), ("SIGNING_SECRET_0", secret), ("SIGNING_SECRET_1", secret)];
     assert_eq!(settings(&list).signing_secrets.len(), 2);
-    assert_eq!(
-        settings(&[("SIGNING_SECRET", &format!("{secret} {secret}"))])
-            .signing_secrets
-            .len(),
-        2
-    );
+    assert_eq!(settings(&[("SIGNING_SECRET", &format!("{secret} {secret}"))]).signing_secrets.len(), 2);
     assert_eq!(settings(&[("SIGNING_SECRET", "")]).signing_secrets.len(), 0);
 }
 
@@ -73,17 +55,10 @@ fn value_that_is_not_text_is_a_mistake_and_not_an_absent_one() {
 
     let cut = ("SCOPE".into(), OsString::from_vec(b"deployments:write \xc3".to_vec()));
     let foreign = ("scope".into(), OsString::from("everything"));
-    let step = STEP
-        .iter()
-        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let Err(mistakes) = Settings::read(&Environment::new(step.chain([cut, foreign]))) else {
-        panic!("accepted")
-    };
+    let step = STEP.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let Err(mistakes) = Settings::read(&Environment::new(step.chain([cut, foreign]))) else { panic!("accepted") };
     let told = mistakes.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(
-        told,
-        ["SCOPE is not UTF-8: encode it as UTF-8, or see whether a character was cut in two"]
-    );
+    assert_eq!(told, ["SCOPE is not UTF-8: encode it as UTF-8, or see whether a character was cut in two"]);
 }
 
 proptest! {

@@ -18,19 +18,12 @@ pub(crate) const STEP: [(&str, &str); 13] = [
     ("BITBUCKET_STEP_UUID", "{8a3c3a52-0000-4000-8000-000000000003}"),
     ("BITBUCKET_STEP_RUN_NUMBER", "1"),
     ("BITBUCKET_DEPLOYMENT_ENVIRONMENT", "production"),
-    (
-        "BITBUCKET_DEPLOYMENT_ENVIRONMENT_UUID",
-        "{8a3c3a52-0000-4000-8000-000000000004}",
-    ),
+    ("BITBUCKET_DEPLOYMENT_ENVIRONMENT_UUID", "{8a3c3a52-0000-4000-8000-000000000004}"),
 ];
 
 pub(crate) fn environment(more: &[(&str, &str)]) -> Environment {
     let variables = STEP.iter().chain(more).copied().collect::<BTreeMap<_, _>>();
-    Environment::new(
-        variables
-            .into_iter()
-            .map(|(name, value)| (OsString::from(name), OsString::from(value))),
-    )
+    Environment::new(variables.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
 }
 
 pub(crate) fn settings(more: &[(&str, &str)]) -> Settings {

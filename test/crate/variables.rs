@@ -16,9 +16,7 @@ fn pipe_yml() -> String {
 
 /// The rows of README's table.
 fn readme_rows() -> String {
-    let rows = VARIABLES
-        .iter()
-        .map(|variable| format!("| {}{} | {} |", variable.name, mark(variable), variable.text));
+    let rows = VARIABLES.iter().map(|variable| format!("| {}{} | {} |", variable.name, mark(variable), variable.text));
     rows.collect::<Vec<_>>().join("\n")
 }
 
@@ -29,9 +27,7 @@ fn mark(variable: &Variable) -> &'static str {
 /// Whether a step without the variable is refused for it.
 fn is_required(variable: &Variable) -> bool {
     Settings::read(&environment(&[(variable.name, "")])).is_err_and(|mistakes| {
-        mistakes
-            .iter()
-            .any(|mistake| mistake.variable == variable.name && mistake.what == "is missing")
+        mistakes.iter().any(|mistake| mistake.variable == variable.name && mistake.what == "is missing")
     })
 }
 
@@ -83,9 +79,7 @@ fn variable_that_is_not_utf_8_is_found_whichever_it_is() {
         let Err(mistakes) = Settings::read(&Environment::new([(variable.name.into(), broken)])) else {
             panic!("{} was accepted", variable.name)
         };
-        let found = mistakes
-            .iter()
-            .any(|mistake| mistake.variable == variable.name && mistake.what == "is not UTF-8");
+        let found = mistakes.iter().any(|mistake| mistake.variable == variable.name && mistake.what == "is not UTF-8");
         assert!(found, "{} is not read", variable.name);
     }
 }
