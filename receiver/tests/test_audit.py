@@ -434,6 +434,12 @@ def test_characters_that_a_terminal_or_an_editor_acts_on_are_recorded_as_escapes
     assert decode(stored)["grant"] == f"c{escape}"
 
 
+def test_record_that_holds_such_a_character_is_not_read() -> None:
+    record = build(entry(1), None, 0) | {"grant": "\x9b31m"}
+    with pytest.raises(ValueError, match="an append writes as an escape"):
+        decode(encode(record)[0])
+
+
 def test_text_of_people_is_recorded_as_it_is() -> None:
     people = "Zoë 日本 e\u0301 👩\u200d🚀 — “quoted”"
     assert decode(encode(build(entry(1, grant=people), None, 0))[0])["grant"] == people

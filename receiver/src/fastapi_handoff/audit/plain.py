@@ -17,7 +17,7 @@ TEXT_LIMIT = 1024
 """Characters of one text."""
 VALUE_LIMIT = 16_384
 """Characters of one value as a whole, each scalar and member counted as at least `MEMBER_COST`."""
-_ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 """C1 controls, changes of direction, invisible marks and line ends: what a terminal or an editor acts on instead of
 showing it. JSON writes only C0 controls as escapes, and RFC 8785 forbids to write any other so; an exported line is
 exactly what was hashed."""
@@ -91,7 +91,7 @@ class _Budget:
 def _shown(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return _ACTED_ON.sub(lambda match: f"\\u{ord(match[0]):04x}", storable(text))
+    return ACTED_ON.sub(lambda match: f"\\u{ord(match[0]):04x}", storable(text))
 
 
 def _long_integer(value: int) -> str:

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi_handoff.audit.canonical import canonical
-from fastapi_handoff.audit.plain import plain, plain_text
+from fastapi_handoff.audit.plain import ACTED_ON, plain, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,8 @@ def read(stored: bytes) -> dict[str, Any]:
 
 def _parsed(stored: bytes, *, require_canonical: bool) -> Any:
     try:
-        record = _DECODER.decode(stored.decode())
+        text = stored.decode()
+        record = _DECODER.decode(text)
         is_canonical = not require_canonical or canonical(record) == stored
     except UnicodeDecodeError:
         raise ValueError("it is no UTF-8 text") from None
@@ -98,6 +99,8 @@ def _parsed(stored: bytes, *, require_canonical: bool) -> Any:
         raise ValueError("it is no JSON that this package writes") from None
     if not is_canonical:
         raise ValueError("it is not in RFC 8785 form")
+    if not text.isascii() and ACTED_ON.search(text):
+        raise ValueError("it holds a character that an append writes as an escape")
     return record
 
 
