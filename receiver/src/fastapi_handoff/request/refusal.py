@@ -54,6 +54,7 @@ CODES: Final[Mapping[str, Code]] = {
     "scope-missing": Code(403, "The access token lacks the scope"),
     "event-conflict": Code(409, "Another event was delivered under this id"),
     "event-not-found": Code(404, "There is no such event of this step"),
+    "receipt-damaged": Code(409, "The receipt of this event was changed in the database, and cannot be read"),
     "store-unavailable": Code(503, "The receiver cannot record anything now", "temporarily_unavailable"),
 }
 """Every code there is. `docs/protocol.md` and `docs/troubleshooting.md` list the same, and a test compares them."""

@@ -49,6 +49,7 @@ _EVENT_CODES: Final = (
     "identity-mismatch",
     "scope-missing",
     "event-conflict",
+    "receipt-damaged",
     "store-unavailable",
 )
 
@@ -229,7 +230,7 @@ RECEIPT: Final[dict[str, Any]] = {
     "summary": "Ask what became of an event of this step",
     "responses": {
         **_RECEIPTS,
-        **_refusals((*_CALLER_CODES, "payload-too-large", "event-not-found", "store-unavailable")),
+        **_refusals((*_CALLER_CODES, "payload-too-large", "event-not-found", "receipt-damaged", "store-unavailable")),
     },
     "openapi_extra": {
         "parameters": [
