@@ -46,6 +46,8 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
 
     `row` maps at least `RECEIPT_COLUMNS` to what is written to them.
     """
+    # A record is made when an event is accepted, and none when its handler is started: one digest stands for both.
+    row = {**row, "state": "running" if row["state"] == "pending" else row["state"]}
     values = [storable(value) if isinstance(value := row[name], str) else value for name in RECEIPT_COLUMNS]
     return "sha-256:" + hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
