@@ -102,7 +102,13 @@ def add_with_receipt(connection: Connection, number: int, **changes: Any) -> Aud
     row = receipt(number, **changes)
     head = append(
         connection,
-        entry(number, decision=row["state"], event_digest=row["content_digest"], receipt=receipt_digest(row)),
+        entry(
+            number,
+            actor=actor(row["source"]),
+            decision=row["state"],
+            event_digest=row["content_digest"],
+            receipt=receipt_digest(row),
+        ),
         clock=time.time,
     )
     connection.execute(insert(receipts), {**row, "audit_seq": head.seq, "audit_hash": head.hash})

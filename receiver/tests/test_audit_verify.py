@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
-from chain import OTHER_REPOSITORY, REPOSITORY, add, add_with_receipt, content_digest, deliver, entry, verified
+from chain import OTHER_REPOSITORY, add, content_digest, deliver, entry, verified
 from fastapi_handoff.audit import AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification
@@ -179,7 +179,7 @@ async def test_records_that_exchanged_their_contents_are_noticed(
 async def test_cut_tail_is_noticed_by_an_anchor_alone(store: Store, sql: Sql) -> None:
     heads = await add(store, *(entry(number) for number in range(6)))
     sql("DELETE FROM audit_records WHERE seq > 4")
-    assert (verified(store)).intact, "nothing inside the database can tell"
+    assert verified(store).intact, "nothing inside the database can tell"
     assert (verified(store, anchors=heads[:4])).intact
     found = problems(verified(store, anchors=[heads[5]]))
     assert found == {6: "an anchor names it, but the chain ends at record 4: its tail was cut off"}
@@ -187,7 +187,7 @@ async def test_cut_tail_is_noticed_by_an_anchor_alone(store: Store, sql: Sql) ->
 
 async def test_emptied_chain_is_noticed_by_an_anchor(store: Store, heads: list[AuditHead], sql: Sql) -> None:
     sql("DELETE FROM audit_records", "DELETE FROM receipts")
-    assert (verified(store)).intact
+    assert verified(store).intact
     assert "ends at record 0" in problems(verified(store, anchors=[heads[0]]))[1]
 
 
@@ -206,7 +206,7 @@ async def test_history_written_anew_is_noticed_by_an_anchor(store: Store, store_
     for seq in (4, 5, 6):
         (before,) = sql(f"SELECT hash FROM audit_records WHERE seq = {seq - 1}")
         rewrite(store_url, seq, lambda record, before=before[0]: record | {"prev_hash": before})
-    assert (verified(store)).intact, "a chain that was written anew is a chain"
+    assert verified(store).intact, "a chain that was written anew is a chain"
     for number in (2, 3, 5):
         found = problems(verified(store, anchors=[heads[0], heads[number]]))
         assert list(found) == [heads[number].seq]
@@ -263,7 +263,7 @@ async def test_event_body_that_was_emptied_to_save_room_is_no_forgery(
     store: Store, heads: list[AuditHead], store_url: str
 ) -> None:
     replace_body(store_url, b"")
-    assert (verified(store)).intact
+    assert verified(store).intact
 
 
 async def test_event_body_that_was_emptied_before_its_handler_ended_is_noticed(store: Store, store_url: str) -> None:
@@ -282,7 +282,7 @@ async def test_receipt_set_back_to_an_earlier_state_is_noticed(store: Store, sql
     (accepted,) = await deliver(store, 1, state="running")
     sql("CREATE TABLE kept AS SELECT * FROM receipts", "DELETE FROM receipts")
     await deliver(store, 1, state="succeeded")
-    assert (verified(store)).intact
+    assert verified(store).intact
     sql("DELETE FROM receipts", "INSERT INTO receipts SELECT * FROM kept")
     assert problems(verified(store)) == {
         2: f"the receipt that it is about names record {accepted.seq}: it was set back to an earlier state"
@@ -291,8 +291,9 @@ async def test_receipt_set_back_to_an_earlier_state_is_noticed(store: Store, sql
 
 async def test_receipts_are_kept_apart_by_repository(store: Store) -> None:
     await deliver(store, 1)
-    await store.write(lambda connection: add_with_receipt(connection, 2, source=OTHER_REPOSITORY))
-    assert (verified(store)).intact
+    await deliver(store, 1, source=OTHER_REPOSITORY)
+    found = verified(store)
+    assert (found.intact, found.receipts) == (True, 2)
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -327,7 +328,7 @@ async def test_receipt_with_a_value_of_another_type_is_named_and_breaks_nothing(
     store: Store, heads: list[AuditHead], sql: Sql, column: str, value: str
 ) -> None:
     sql(f"UPDATE receipts SET {column} = {value} WHERE event_id = 'evt_{6:032x}'")
-    assert not (verified(store)).intact
+    assert not verified(store).intact
 
 
 async def test_first_problems_are_kept_and_all_are_counted(store: Store, sql: Sql) -> None:

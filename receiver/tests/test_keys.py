@@ -83,10 +83,10 @@ async def test_store_away_while_looking_for_a_key_is_not_an_unknown_key(store_ur
     keys = SigningKeys(store, monotonic=lambda: 0.0)
     monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
 
-    def away():
+    async def away(_):
         raise StoreUnavailable
 
-    monkeypatch.setattr(store, "reading", away)
+    monkeypatch.setattr(store, "read", away)
     results = await asyncio.gather(*(keys.find("x", 1000) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     await store.close()
@@ -100,13 +100,13 @@ async def test_all_who_wait_for_a_key_share_one_failure_of_the_store(store_url: 
     monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
     looks = 0
 
-    def away():
+    async def away(_):
         nonlocal looks
         looks += 1
         raise StoreUnavailable("gone fishing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "reading", away)
+        patch.setattr(store, "read", away)
         results = await asyncio.gather(*(keys.find(f"x{n}", 1000) for n in range(12)), return_exceptions=True)
         assert [(type(result), str(result)) for result in results] == [(StoreUnavailable, "gone fishing")] * 12
         assert looks == 1

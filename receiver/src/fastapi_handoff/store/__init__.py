@@ -6,6 +6,7 @@ when, is said by the rooms above. SQLAlchemy Core on synchronous connections; SQ
 
 from fastapi_handoff.store.database import Store
 from fastapi_handoff.store.errors import StoreUnavailable
+from fastapi_handoff.store.ledger import Ledger
 from fastapi_handoff.store.rows import change_one
 from fastapi_handoff.store.tables import (
     audit_records,
@@ -18,6 +19,7 @@ from fastapi_handoff.store.tables import (
 from fastapi_handoff.store.text import storable
 
 __all__ = [
+    "Ledger",
     "Store",
     "StoreUnavailable",
     "audit_records",

@@ -12,6 +12,7 @@ from sqlalchemy import delete, select, tuple_
 
 from fastapi_handoff.store import engine, migrate, writer
 from fastapi_handoff.store.errors import StoreUnavailable, translated
+from fastapi_handoff.store.ledger import OPTION, Ledger
 from fastapi_handoff.store.old_api import OldApi
 from fastapi_handoff.store.tables import proof_ids, public_keys, subject_token_bindings
 from fastapi_handoff.store.workers import Workers
@@ -48,7 +49,11 @@ class Store(OldApi):
         self._url = engine.parse(url)
         self._read_only = read_only
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._write_engine = engine.create(self._url, "write", read_only=read_only)
+        self.ledger = Ledger()
+        """What this process knows about what it wrote."""
+        self._write_engine = engine.create(self._url, "write", read_only=read_only).execution_options(
+            **{OPTION: self.ledger}
+        )
         self._read_engine = engine.create(self._url, "read", read_only=read_only)
         self._writer = Workers("writer", self._write_together, together=writer.MAX_JOBS)
         self._readers = Workers("reader", self._read_one, threads=engine.READERS)
@@ -121,9 +126,13 @@ class Store(OldApi):
     def _write_together(self, jobs: Sequence[Job], turn: Turn) -> list[Outcome]:
         with _database_failures():
             self._require_same_file()
-            with turn.connect(self._write_engine) as connection, connection.begin():
-                writer.become_writer(connection, turn)
-                return writer.do_together(connection, jobs)
+            with turn.connect(self._write_engine) as connection:
+                self.ledger.begin()
+                with connection.begin():
+                    writer.become_writer(connection, turn)
+                    outcomes = writer.do_together(connection, jobs)
+                self.ledger.commit()
+                return outcomes
 
     def _read_one(self, jobs: Sequence[Job], turn: Turn) -> list[Outcome]:
         with _database_failures(), turn.connect(self._read_engine) as connection:

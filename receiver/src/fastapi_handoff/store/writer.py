@@ -11,11 +11,11 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from fastapi_handoff.store import engine
 from fastapi_handoff.store.errors import StoreUnavailable, translated
+from fastapi_handoff.store.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +32,14 @@ MAX_JOBS: Final = 32
 MAX_PAUSE: Final = 0.01
 """Seconds, at most, between two attempts to become the writer of an SQLite file."""
 
-# The second column holds for this transaction only. A server, a database or a role may be set to answer a commit before
-# it is on the disk (`off`) or on the standby (`local`, `remote_write`); what this package answers must be there.
-_BECOME_WRITER = text(
-    f"SELECT pg_advisory_xact_lock({WRITER_LOCK}), set_config('synchronous_commit', "
-    "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
-)
+# All three hold for this transaction only. Triggers that somebody put off to the commit fire before rows are read back.
+# A server, a database or a role may be set to answer a commit before it is on the disk (`off`) or on the standby
+# (`local`, `remote_write`); what this package answers must be there.
+_BECOME_WRITER = f"""
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT pg_advisory_xact_lock({WRITER_LOCK});
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') <> 'remote_apply'
+"""
 
 
 def become_writer(connection: Connection, turn: Turn) -> None:
@@ -46,21 +48,30 @@ def become_writer(connection: Connection, turn: Turn) -> None:
     One lock for everything, so no two writers can take two in different orders.
     """
     if connection.dialect.name == "postgresql":
-        # A statement of its own: one that locks and reads would read what was there before the lock was granted.
-        connection.execute(_BECOME_WRITER)
+        # Statements of their own: one that locks and reads would read what was there before the lock was granted.
+        connection.exec_driver_sql(_BECOME_WRITER)
     else:
         _begin_immediate(connection, turn)
 
 
 def do_together(connection: Connection, jobs: Sequence[Job]) -> list[Outcome]:
-    """Do each job within the caller's transaction; one that fails undoes what itself wrote, and nothing else."""
-    if len(jobs) == 1:
-        return [(jobs[0].work(connection), None)]
-    return [_attempt(connection, job) for job in jobs]
+    """Do each job within the caller's transaction; one that fails undoes what itself wrote, and nothing else.
+
+    Raises `StoreUnavailable` where a row that a job inserted is not there at the end.
+    """
+    ledger = Ledger.of(connection)
+    outcomes = [_attempt(connection, job, ledger) for job in jobs] if len(jobs) > 1 else [_alone(connection, jobs[0])]
+    ledger.read_back(connection)
+    return outcomes
 
 
-def _attempt(connection: Connection, job: Job) -> Outcome:
-    savepoint = connection.begin_nested()
+def _alone(connection: Connection, job: Job) -> Outcome:
+    # What it raises undoes the transaction, so it needs no savepoint.
+    return job.work(connection), None
+
+
+def _attempt(connection: Connection, job: Job, ledger: Ledger) -> Outcome:
+    savepoint, mark = connection.begin_nested(), ledger.mark()
     try:
         value = job.work(connection)
     except Exception as failure:
@@ -74,6 +85,7 @@ def _attempt(connection: Connection, job: Job) -> Outcome:
             if isinstance(error, StoreUnavailable):
                 raise error from failure
             raise
+        ledger.back_to(mark)
         return None, error
     savepoint.commit()
     return value, None
