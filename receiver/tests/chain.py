@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 
-from fastapi_handoff import audit
-from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, receipt_digest
+from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, append, receipt_digest
+from fastapi_handoff.audit.verify import Progress, Verification, ignore, verify
+from fastapi_handoff.audit.verify.receipts import UNFINISHED
 from fastapi_handoff.store import Store, receipts
-from fastapi_handoff.store.writer import one_at_a_time
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
 
 ISSUER = "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc"
 WORKSPACE = "{0b6b8a4e-3c5b-4c0c-8c53-0a3c1a2b4d5e}"
@@ -80,40 +82,46 @@ def receipt(number: int, **changes: Any) -> dict[str, Any]:
         "identity": "{}",
         "asserted": "{}",
         "trace_id": f"{number:032x}",
-        "received_at": 0,
+        "received_at": 1_795_489_275_000_000,
+        "completed_at": None,
+        "attempts": 1,
     }
     return row | changes
 
 
-async def append(connection: AsyncConnection, entry: AuditEntry, *, clock: Clock) -> AuditHead:
-    """Append in a `Store.transaction()` that stays open, as the one writer would."""
-    await connection.run_sync(one_at_a_time)
-    return await connection.run_sync(audit.append, entry, clock=clock)
+def verified(store: Store, *, anchors: Iterable[AuditHead] = (), progress: Progress = ignore) -> Verification:
+    """What `audit verify` finds."""
+    with store.snapshot() as connection:
+        return verify(connection, anchors=anchors, progress=progress)
 
 
 async def add(store: Store, *entries: AuditEntry, clock: Clock = time.time) -> list[AuditHead]:
     """Append each entry by itself."""
-    return [
-        await store.write(lambda connection, one=one: audit.append(connection, one, clock=clock)) for one in entries
-    ]
+    return [await store.write(lambda connection, one=one: append(connection, one, clock=clock)) for one in entries]
 
 
-async def add_with_receipt(connection: AsyncConnection, number: int, **changes: Any) -> AuditHead:
+def add_with_receipt(connection: Connection, number: int, *, action: str = "event.accept", **changes: Any) -> AuditHead:
     """Append a record about a receipt, and write the receipt."""
     row = receipt(number, **changes)
-    head = await append(
-        connection,
-        entry(number, decision=row["state"], event_digest=row["content_digest"], receipt=receipt_digest(row)),
-        clock=time.time,
+    said = entry(
+        number,
+        action=action,
+        actor=actor(row["source"]),
+        decision=row["state"],
+        event_digest=row["content_digest"],
+        outcome={"attempt": row["attempts"]},
+        receipt=receipt_digest(row),
     )
-    await connection.execute(insert(receipts), {**row, "audit_seq": head.seq, "audit_hash": head.hash})
+    head = append(connection, said, clock=time.time)
+    if row["state"] not in UNFINISHED and row["completed_at"] is None:
+        row["completed_at"] = int(time.time() * 1_000_000)
+    connection.execute(insert(receipts), {**row, "audit_seq": head.seq, "audit_hash": head.hash})
     return head
 
 
 async def deliver(store: Store, *numbers: int, **changes: Any) -> list[AuditHead]:
     """Record events as handled, each with its receipt."""
-    heads = []
-    for number in numbers:
-        async with store.transaction() as connection:
-            heads.append(await add_with_receipt(connection, number, **changes))
-    return heads
+    return [
+        await store.write(lambda connection, number=number: add_with_receipt(connection, number, **changes))
+        for number in numbers
+    ]

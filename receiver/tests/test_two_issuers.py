@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_handoff import Handoff, PolicyError
 from pipe import Pipe, event, event_id
 from provider import PATH, WORKSPACE_UUID, IssuerServer, RsaKey
 from receiver_app import POLICY, URL, Receiver
@@ -100,3 +101,9 @@ async def test_token_of_an_issuer_that_the_policy_dropped_is_void(receivers, pol
     content = event(event_id(), workspace="umbrella", workspace_uuid=SECOND_UUID)
     response = await second.deliver(new.client, token, content)
     assert (response.status_code, response.json()["code"]) == (401, "token-invalid")
+
+
+def test_one_issuer_under_two_names_does_not_start(policy_file, store_url) -> None:
+    policy_file.write_text(policy_file.read_text().replace('workspace = "umbrella"', 'workspace = "acme"'))
+    with pytest.raises(PolicyError, match="the same one"):
+        Handoff(policy_file, store_url, URL)

@@ -70,6 +70,11 @@ def test_header_over_the_limit_is_refused(served) -> None:
     [
         (["Authorization: DPoP a", "authorization: DPoP b"], "token-invalid"),
         (["Authorization: DPoP \xff\xfe"], "token-invalid"),
+        (["Handoff-Authorization: DPoP a", "Handoff-Authorization: DPoP a"], "token-invalid"),
+        (["Handoff-Authorization: DPoP a", "Authorization: DPoP a"], "token-invalid"),
+        (["Handoff-Authorization: DPoP a", "Authorization: dpop"], "token-invalid"),
+        (["Handoff-Authorization: Bearer a", "Authorization: DPoP a"], "token-invalid"),
+        (["Handoff-Authorization: "], "token-invalid"),
         (["Authorization: DPoP a\tb"], "token-invalid"),
         (["DPoP: a", "DPoP: b"], "token-missing"),
     ],
