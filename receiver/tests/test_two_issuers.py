@@ -30,7 +30,9 @@ def policy_file(tmp_path):
     path = tmp_path / "handoff.toml"
     path.write_text(
         f'{POLICY}\n[[issuers]]\nname = "second"\nkind = "bitbucket"\nworkspace = "umbrella"\n'
-        f'workspace_uuid = "{SECOND_UUID}"\n\n[[grants]]{grant}issuer = "second"\n'
+        f'workspace_uuid = "{SECOND_UUID}"\n\n'
+        f"# handoff: allow foreign-workspace, because these tests give two issuers one repository on purpose\n"
+        f'[[grants]]{grant}issuer = "second"\n'
     )
     return path
 

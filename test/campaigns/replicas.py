@@ -208,7 +208,7 @@ async def campaign(given: argparse.Namespace, folder: Path) -> int:
         policy = folder / "handoff.toml"
         policy.write_text(
             f'[bitbucket]\nworkspace = "acme"\nworkspace_uuid = "{standin.workspace.uuid}"\n'
-            f'[[grants]]\nname = "api"\nrepository = "{API.uuid}"\nscopes = ["deployments:write"]\n'
+            f'[[grants]]\nname = "api"\nrepository = "{API.uuid}"\nbranch = "main"\nscopes = ["deployments:write"]\n'
         )
         kept = [kept_port() for _ in range(given.replicas)]
         ports = [port.getsockname()[1] for port in kept]

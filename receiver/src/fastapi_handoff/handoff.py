@@ -15,7 +15,7 @@ from fastapi_handoff.dispatch import Dispatcher, Handlers, HandlerThreads
 from fastapi_handoff.events import SigningSecrets
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.issuers.jwks import IssuerKeys
-from fastapi_handoff.policy import Policy, PolicyError
+from fastapi_handoff.policy import Policy, PolicyError, read_file, require_clean
 from fastapi_handoff.request import normal_url, require_transport
 from fastapi_handoff.store import Store, StoreUnavailable
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fastapi_handoff.audit import Clock
     from fastapi_handoff.dispatch import HandlerFunction
+    from fastapi_handoff.policy import LintLevel
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Handoff:
     Webhooks secrets (`whsec_…`): with them, an event without a signature under one of them is refused.
     `inline_timeout` is how many seconds an answer waits for a handler, `lease` after how many seconds without a sign
     of life a handler's process is taken for dead, `handler_threads` how many plain (not `async`) handlers run at the
-    same time, `clock` unix seconds. `bitbucket_url` is for tests and emulators.
+    same time, `clock` unix seconds. `lint` says what becomes of a policy with lint errors or failed tests: `error`
+    refuses it, `warn` logs what is wrong. `bitbucket_url` is for tests and emulators.
 
     Raises `PolicyError` and `ValueError`, so that a receiver that could never work does not start.
     """
@@ -60,9 +62,11 @@ class Handoff:
         inline_timeout: float = 10.0,
         lease: float = 60.0,
         handler_threads: int = 16,
+        lint: LintLevel = "error",
         clock: Clock = time.time,
     ) -> None:
-        self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
+        self.policy = policy if isinstance(policy, Policy) else Policy.parse(read_file(policy), str(policy))
+        require_clean(self.policy, lint)
         self.url = _receiver_url(url)
         self._store = Store(store)
         self._clock = clock

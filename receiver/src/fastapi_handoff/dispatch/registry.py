@@ -107,6 +107,10 @@ class Handlers:
         """Return the handler of the full type of event that a receipt has."""
         return self.find(name_of(event_type))
 
+    def scopes(self) -> list[tuple[str, str]]:
+        """Return the name of each type of event that has a handler, and the scope that it asks for."""
+        return [(name, handler.scope) for name, handler in self._by_name.items()]
+
     def register(
         self, event_type: str, *, scope: str, idempotent: bool
     ) -> Callable[[HandlerFunction], HandlerFunction]:

@@ -1,8 +1,8 @@
 """Who has access by a policy: one question, decided exactly by a search for a caller.
 
-A caller has a scope where a grant applies to it that gives the scope, for the events that the grant lets through. The
-first grant that matches and has all that is asked for applies; so a grant is out of reach for whoever matches an earlier
-one that gives at least the same. Where the earlier one lets fewer events through, that is a difference.
+A caller has a scope where a grant applies to it that gives the scope, for the events that the grant lets through.
+The first grant that matches and has all that is asked for applies; so a grant is out of reach for whoever matches an
+earlier one that gives at least the same. Where the earlier one lets fewer events through, that is a difference.
 """
 
 from __future__ import annotations

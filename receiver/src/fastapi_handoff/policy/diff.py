@@ -7,7 +7,7 @@ same scopes for the same events. A new grant is held against all old ones togeth
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastapi_handoff.policy.access import Event, Granted, events_of, find_caller
@@ -29,7 +29,7 @@ class Witness:
 
     issuer: str
     """The issuer's name in the policy that lets it in."""
-    claims: Mapping[str, str]
+    claims: Mapping[str, str] = field(hash=False)
     """What the issuer attests, by our names; what is not here is absent."""
     service: str | None
     """What the event is about, where only that makes the difference; else `None`."""

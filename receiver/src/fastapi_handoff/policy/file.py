@@ -55,6 +55,7 @@ class _Table(BaseModel):
 
 class _Named(_Table):
     name: Name
+    issuer: str | None = None
 
 
 class _GrantTable(_Named):
@@ -101,7 +102,7 @@ class TestTable(_Named):
     name: Name = Field(description="What must stay true, in your words; unique.")
     issuer: str | None = Field(None, description="The name of the issuer; absent: the first one.")
     claims: dict[str, str] = Field(
-        description="What the issuer attests, by the keys that grants have for it; exact, and what is not here is absent."
+        description="What the issuer attests, by the keys that grants have for it; what is not here is absent."
     )
     allow: list[Scope] = Field(default_factory=list, description="Scopes that the caller must get, each by itself.")
     deny: list[Scope] = Field(default_factory=list, description="Scopes that the caller must not get.")
@@ -200,15 +201,19 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
         if counts[issuer.name] > 1:
             yield ("issuers", position, "name"), f"`{issuer.name}` is the name of two issuers: give each its own"
     by_name = dict(zip(names, issuers, strict=True))
-    tables = [("grants", at, grant) for at, grant in enumerate(parsed.grants)]
-    for section, position, table in [*tables, *(("tests", at, test) for at, test in enumerate(parsed.tests))]:
+    tables: list[tuple[str, int, GrantTable | TestTable]] = [
+        *(("grants", position, grant) for position, grant in enumerate(parsed.grants)),
+        *(("tests", position, test) for position, test in enumerate(parsed.tests)),
+    ]
+    for section, position, table in tables:
         settings = issuers[0] if table.issuer is None else by_name.get(table.issuer)
         if settings is None:
             known = ", ".join(f"`{name}`" for name in names)
             yield (section, position, "issuer"), f"is no issuer of this policy: expected one of {known}"
             continue
-        mistakes = _test_mistakes if isinstance(table, TestTable) else _grant_mistakes
-        for key, what in mistakes(table, kind_of(settings)):
+        kind = kind_of(settings)
+        found = _test_mistakes(table, kind) if isinstance(table, TestTable) else _grant_mistakes(table, kind)
+        for key, what in found:
             yield (section, position, *key), what
 
 

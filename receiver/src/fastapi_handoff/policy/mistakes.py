@@ -31,7 +31,10 @@ class PolicyError(ValueError):
 
 
 def policy_error(name: str, text: str, mistakes: Iterable[tuple[Location, str]]) -> PolicyError:
-    """Return the error for mistakes in the file `name`, whose content is `text`. Raises `RecursionError` for a text that is nested too deep."""
+    """Return the error for mistakes in the file `name`, whose content is `text`.
+
+    Raises `RecursionError` for a text that is nested too deep.
+    """
     source = scan(name, text)
     lines = [f"{name}:{source.line(at)}: {_key(at)}: {what}" for at, what in mistakes]
     if (more := len(lines) - _MISTAKES) > 0:

@@ -42,8 +42,8 @@ class Budget:
 def texts(patterns: Sequence[str], budget: Budget, *, must_fit: str | None = None) -> Iterator[str]:
     """Yield a text for each set of patterns that some text fits and that no text before did, the shortest first.
 
-    With `must_fit`, only texts that this pattern fits. A text is never empty, which an issuer takes for absent. What Git
-    allows as a branch's name comes first, then what only the receiver would take.
+    With `must_fit`, only texts that this pattern fits. A text is never empty, which an issuer takes for absent. What
+    Git allows as a branch's name comes first, then what only the receiver would take.
     """
     product = _Product([*([] if must_fit is None else [must_fit]), *patterns])
     needed = product.regions[0] if must_fit is not None else 0
@@ -73,21 +73,21 @@ class _Product:
         for row in rows:
             self.regions.append(((1 << (len(row) + 1)) - 1) << at)
             self.start |= 1 << at
-            for token in row:
-                self._add(token, 1 << at)
+            for part in row:
+                self._add(part, 1 << at)
                 at += 1
             self.ends.append(1 << at)
             at += 1
         self.accepting = sum(self.ends)
         self.start = self._closed(self.start)
 
-    def _add(self, token: str, bit: int) -> None:
-        if token in {"*", "**"}:
+    def _add(self, part: str, bit: int) -> None:
+        if part in {"*", "**"}:
             self.stars |= bit
         for character in self.alphabet:
-            if token == "**" or (token == "*" and character != "/"):
+            if part == "**" or (part == "*" and character != "/"):
                 self._stay[character] |= bit
-            elif token == character or (token == "?" and character != "/"):
+            elif part == character or (part == "?" and character != "/"):
                 self._step[character] |= bit
 
     def _closed(self, state: int) -> int:

@@ -33,7 +33,8 @@ def build(
     path: str, *, recorder: Recorder, tokens: TokenEndpoint, events: EventEndpoint, keys: SigningKeys, health: Health
 ) -> APIRouter:
     """Return the router of a receiver; `path` is that of its public URL, for the audit records."""
-    own_route = type("HandoffRoute", (RecordedRoute,), {"recorder": recorder, "base_path": path, "recorded": RECORDED})
+    members = {"recorder": recorder, "base_path": path, "recorded": RECORDED, "handlers": events.handlers}
+    own_route = type("HandoffRoute", (RecordedRoute,), members)
     router = APIRouter(tags=["handoff"], route_class=own_route)
 
     @router.post("/token", name="handoff_token", **openapi.TOKEN)

@@ -31,7 +31,8 @@ def _check(policy: Policy, _known: Knowledge) -> Iterator[Found]:
         witness = {c.claim: c.expected for c in grant.conditions} | {"branch": "any" + "/branch" * max(depth, 0)}
         yield (
             path_of(policy, position, "branch"),
-            f"{how}, so {quoted(writes(grant))} goes to whoever can push a branch: they can edit the pipeline file on it.",
+            f"{how}, so {quoted(writes(grant))} goes to whoever can push a branch: "
+            "they can edit the pipeline file on it.",
             witness if branch is None or branch.holds(witness) else None,
         )
 

@@ -18,8 +18,9 @@ def _check(policy: Policy, _known: Knowledge) -> Iterator[Found]:
         if grant.environment_name is not None and asked(grant, "environment") is None and writes(grant):
             yield (
                 ("grants", position, "environment_name"),
-                f"`{grant.environment_name}` is what the event says of itself, and nobody attests it: any step that the "
-                f"grant matches has {quoted(writes(grant))} by writing that name. Ask for the `environment`'s UUID.",
+                f"`{grant.environment_name}` is what the event says of itself, and nobody attests it: any step that "
+                f"the grant matches has {quoted(writes(grant))} by writing that name. Ask for the"
+                f" `environment`'s UUID.",
                 {each.claim: each.expected for each in grant.conditions if not each.is_pattern},
             )
 

@@ -29,8 +29,8 @@ def _issuers(policy: Policy) -> Iterator[Found]:
             if value is not None and seen.setdefault((key, value), settings.name) != settings.name:
                 yield (
                     (*table, key),
-                    f"`{value}` is the `{key}` of issuer `{seen[key, value]}` and of `{settings.name}`: only one of them "
-                    "can ever be the one that a token is from.",
+                    f"`{value}` is the `{key}` of issuer `{seen[key, value]}` and of `{settings.name}`: only one of "
+                    "them can ever be the one that a token is from.",
                     None,
                 )
 
@@ -46,8 +46,8 @@ def _environments(policy: Policy) -> Iterator[Found]:
         if name != grant.environment_name:
             yield (
                 ("grants", position, "environment_name"),
-                f"The environment `{environment.expected}` is `{name}` on line {at} and `{grant.environment_name}` here: "
-                "it has one name, so one of the two ids was copied from another.",
+                f"The environment `{environment.expected}` is `{name}` on line {at} and `{grant.environment_name}` "
+                "here: it has one name, so one of the two ids was copied from another.",
                 None,
             )
 

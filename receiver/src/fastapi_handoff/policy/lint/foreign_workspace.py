@@ -24,8 +24,8 @@ def _check(policy: Policy, _known: Knowledge) -> Iterator[Found]:
             if condition.expected in workspaces:
                 yield (
                     path,
-                    f"`{condition.expected}` is the UUID of the workspace of issuer `{workspaces[condition.expected]}`, "
-                    f"and no {condition.key}'s.",
+                    f"`{condition.expected}` is the UUID of the workspace of issuer "
+                    f"`{workspaces[condition.expected]}`, and no {condition.key}'s.",
                     None,
                 )
         repository = asked(grant, "repository")

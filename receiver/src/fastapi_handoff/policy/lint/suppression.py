@@ -59,7 +59,9 @@ def judge(source: Source, found: list[Finding], known: set[str]) -> list[Finding
             )
         elif each not in usable:
             judged.append(
-                _about(each, MALFORMED, f"`{each.rule}` is no rule that can be allowed: see `policy lint --rules`.")
+                _about(
+                    each, MALFORMED, f"`{each.rule}` is no rule that can be allowed: `policy lint --rules` lists them."
+                )
             )
         elif each not in used:
             judged.append(_about(each, UNUSED, f"Nothing here is found by `{each.rule}`: remove the comment."))
@@ -103,7 +105,7 @@ MALFORMED: Final = Rule(
     id="malformed-suppression",
     severity="error",
     title="A comment that would allow a finding, and cannot",
-    help="A finding is allowed by `# handoff: allow RULE, because REASON` in the table that it is about, or right above it.",
+    help="`# handoff: allow RULE, because REASON` stands in the table that a finding is about, or right above it.",
     check=_nothing,
 )
 UNUSED: Final = Rule(

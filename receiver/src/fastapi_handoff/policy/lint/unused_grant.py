@@ -25,6 +25,6 @@ RULE: Final = Rule(
     id="unused-grant",
     severity="warning",
     title="A grant that the audit has not seen in use",
-    help="Access that nobody uses is missed by nobody when it is taken away, or when it is taken over. Needs `--store`.",
+    help="Access that nobody uses is missed by nobody when it is taken away, or taken over. Needs `--store`.",
     check=_check,
 )

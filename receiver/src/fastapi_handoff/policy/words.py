@@ -1,0 +1,66 @@
+"""What a reviewer reads: callers, gains and losses, one sentence each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi_handoff.issuers import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fastapi_handoff.policy.diff import Change
+    from fastapi_handoff.policy.model import Policy
+
+_LONGEST = 120
+
+
+def caller(policy: Policy, issuer: str, claims: Mapping[str, str]) -> str:
+    """Return who a caller is: `a caller with repository …, branch … and no environment`."""
+    kind = next(settings.kind for settings in policy.issuers if settings.name == issuer)
+    matchable = [claim for claim in KINDS[kind].claims if claim.match is not None]
+    has = [f"{claim.match} `{short(claims[claim.name])}`" for claim in matchable if claim.name in claims]
+    lacks = [f"no {claim.match}" for claim in matchable if claim.name not in claims]
+    of = f" of issuer `{issuer}`" if len(policy.issuers) > 1 else ""
+    return f"a caller{of} with {listed([*has, *lacks])}"
+
+
+def gain(policy: Policy, change: Change, *, has_base: bool = True) -> str:
+    """Return what a grant of `policy` newly gives, and to whom for example."""
+    who = caller(policy, change.witness.issuer, change.witness.claims)
+    what = f"{who[0].upper()}{who[1:]} gets {scopes(change.scopes)} by grant `{change.grant}`"
+    if change.witness.service is not None:
+        return f"{what} for {_event(change)}; the base gives it for other events only."
+    return f"{what}; {'the base refuses that' if has_base else 'there is no base'}."
+
+
+def loss(policy: Policy, change: Change) -> str:
+    """Return what a grant of the base `policy` gave, and nothing gives any more."""
+    who = caller(policy, change.witness.issuer, change.witness.claims)
+    about = "" if change.witness.service is None else f" for {_event(change)}"
+    return f"{who[0].upper()}{who[1:]} loses {scopes(change.scopes)}{about}, which grant `{change.grant}` gave."
+
+
+def scopes(names: Iterable[str]) -> str:
+    """Return scopes as a sentence has them."""
+    return listed([f"`{short(name)}`" for name in names])
+
+
+def listed(words: list[str]) -> str:
+    """Return `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def counted(count: int, thing: str) -> str:
+    """Return `1 gain`, `2 gains`; a plural other than by an `s` is given after a slash: `loss/losses`."""
+    one, _, many = thing.partition("/")
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
+def short(text: str) -> str:
+    """Return a text of bounded length: a branch's name can be as long as its author likes."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _event(change: Change) -> str:
+    return f"events about service `{change.witness.service}` in environment `{change.witness.environment_name}`"
