@@ -24,9 +24,10 @@ def text(*grants: str, head: str = HEAD, tests: str = "", scopes: str = '["deplo
     """Return a policy's text: a grant for each of the texts, which may say more or replace what is usual."""
     tables = []
     for number, grant in enumerate(grants, 1):
-        lines = [] if "name = " in grant.replace("environment_name = ", "") else [f'name = "grant {number}"']
-        lines += [] if "repository = " in grant else [f'repository = "{repository}"']
-        lines += [] if "scopes = " in grant else [f"scopes = {scopes}"]
+        own = grant.split("[[grants]]")[0]
+        lines = [] if "name = " in own.replace("environment_name = ", "") else [f'name = "grant {number}"']
+        lines += [] if "repository = " in own else [f'repository = "{repository}"']
+        lines += [] if "scopes = " in own else [f"scopes = {scopes}"]
         tables.append("\n".join(["[[grants]]", *lines, grant, ""]))
     return "\n".join([head, *tables, tests])
 

@@ -68,6 +68,8 @@ def has_access(policy: Policy, issuer: str, claims, scope: str, event: Event | N
         (["a*b*"], ["ab*", "axb"], None),
         # Only what Git refuses as a name is gained; the receiver would take it, so it is told.
         (["release/?*"], ["release/*"], "release/"),
+        # After `/`, `**?` is where it began, and yet something was read.
+        (["**?"], ["**"], "/"),
     ],
 )
 def test_globs_are_compared_with_the_shortest_witness(base: list[str], head: list[str], witness: str | None) -> None:

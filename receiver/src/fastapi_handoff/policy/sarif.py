@@ -81,7 +81,6 @@ def _rule(name: str, level: str, title: str, help_text: str) -> dict[str, Any]:
         "fullDescription": {"text": help_text},
         "help": {"text": help_text},
         "helpUri": f"{DOCS}#{name}",
-        "messageStrings": {"default": {"text": "{0}"}},
         "defaultConfiguration": {"level": level},
     }
 
@@ -135,7 +134,7 @@ def _result(found: Review, rule: str, level: str, message: str, line: int) -> di
     return {
         "ruleId": rule,
         "level": level,
-        "message": {"id": "default", "arguments": [message], "text": message},
+        "message": {"text": message},
         "locations": [{"physicalLocation": {"artifactLocation": {**_artifact(found), "index": 0}, "region": region}}],
     }
 

@@ -21,6 +21,8 @@ _FRESH: Final = "xyzabcdefghijklmnopqrstuvw0123456789"
 _STEPS: Final = 400_000
 """Of a whole comparison; some seconds. A hundred globs that a person wrote need a thousand."""
 _UNRESTRICTED: Final = "unrestricted"
+_UNRESTRICTED_START: Final = "unrestricted, and nothing read"
+"""A state of its own: an empty text and a text after which a glob is where it began (`/` in `**?`) differ."""
 
 
 class Budget:
@@ -48,7 +50,7 @@ def texts(patterns: Sequence[str], budget: Budget, *, must_fit: str | None = Non
     product = _Product([*([] if must_fit is None else [must_fit]), *patterns])
     needed = product.regions[0] if must_fit is not None else 0
     seen: set[int] = set()
-    for git in ("", _UNRESTRICTED):
+    for git in ("", _UNRESTRICTED_START):
         for text, accepted in product.walk(git, needed, budget):
             if accepted not in seen and (must_fit is None or accepted & product.ends[0]):
                 seen.add(accepted)
@@ -128,8 +130,8 @@ def _git_name(tail: str, character: str) -> str | None:
 
     `""` is the start of a part between slashes, where a name cannot end. https://git-scm.com/docs/git-check-ref-format
     """
-    if tail == _UNRESTRICTED:
-        return tail
+    if tail in {_UNRESTRICTED, _UNRESTRICTED_START}:
+        return _UNRESTRICTED
     if character == "/":
         return None if tail in {"", ".lock"} else ""
     if character == ".":
