@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff.cli.output import harmless, say
-from fastapi_handoff.cli.policy_app import needed_scopes
 from fastapi_handoff.cli.policy_audit import replayed
 from fastapi_handoff.cli.policy_base import base_at
 from fastapi_handoff.cli.policy_store import add_store_to
@@ -195,8 +194,14 @@ def _counted(found: list[Finding]) -> str:
 
 def _knowledge(policy: Policy, options: argparse.Namespace) -> Knowledge:
     used = replayed(policy, options).used_grants if options.store else None
+    needed = None
+    if options.app:
+        # Brings FastAPI and the app; every other command does without.
+        from fastapi_handoff.cli.policy_app import needed_scopes
+
+        needed = needed_scopes(options.app)
     return Knowledge(
-        needed_scopes=needed_scopes(options.app) if options.app else None,
+        needed_scopes=needed,
         used_grants=None if used is None else frozenset(used),
         used_since=f"the last {options.days} days",
     )

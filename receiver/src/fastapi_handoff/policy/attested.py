@@ -59,10 +59,9 @@ def claims_from(settings: IssuerSettings, given: Mapping[str, Any]) -> dict[str,
 
 def known_claims(settings: IssuerSettings, given: Mapping[str, Any]) -> dict[str, str]:
     """Return the claims of a record or of a whole token that the kind has; what else is there is left out."""
-    table = KINDS[settings.kind].claims
     return {
         claim.name: value
-        for claim in table
-        for value in [given.get(claim.name) or given.get(claim.claim)]
+        for claim in KINDS[settings.kind].claims
+        for value in [given.get(claim.name) or given.get(claim.claim) or given.get(claim.match or claim.name)]
         if isinstance(value, str) and value
     }
