@@ -15,8 +15,8 @@ TOKEN = (
 )
 
 
-def answer(head: bytes) -> bytes:
-    """The answer for a request's head."""
+def answer(head: bytes, sent: bytes) -> bytes:
+    """The answer for a request: its head, and the body that was sent."""
     path = head.split(b" ", 2)[1]
     if path.endswith(b"/token"):
         status, body = b"200 OK", TOKEN
@@ -24,7 +24,8 @@ def answer(head: bytes) -> bytes:
         fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if b": " in line)
         status, body = b"200 OK", b'{"id":"%s","state":"succeeded"}' % fields[b"webhook-id"]
     else:
-        status, body = b"201 Created", b'{"type":"build"}'
+        # Bitbucket answers a status with the status.
+        status, body = b"201 Created", sent
     head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
     return head + body
 
@@ -49,8 +50,8 @@ class Conversation(asyncio.Protocol):
             whole = end + (int(length[1]) if length else 0)
             if len(self.received) < whole:
                 return
-            self.received = self.received[whole:]
-            self.transport.write(answer(head))
+            sent, self.received = self.received[end:whole], self.received[whole:]
+            self.transport.write(answer(head, sent))
 
 
 async def main() -> None:

@@ -25,7 +25,7 @@ def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, str]:
     if event.commit is None:
         raise Rejected("a roll-out needs the commit that was deployed")
     with Path("deployments.log").open("a") as log:
-        log.write(f"{event.environment}: {event.service} at {event.commit[:7]} from {identity.branch}\n")
+        log.write(f"{event.environment}: {event.service} at {event.commit[:7]} from {identity.bitbucket.branch}\n")
     return {"live": event.commit[:7]}
 
 

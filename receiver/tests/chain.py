@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 
-from fastapi_handoff import audit
-from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, receipt_digest
+from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, append, receipt_digest
+from fastapi_handoff.audit.verify import Progress, Verification, ignore, verify
 from fastapi_handoff.store import Store, receipts
-from fastapi_handoff.store.writer import one_at_a_time
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
 
 ISSUER = "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc"
 WORKSPACE = "{0b6b8a4e-3c5b-4c0c-8c53-0a3c1a2b4d5e}"
@@ -85,35 +86,38 @@ def receipt(number: int, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-async def append(connection: AsyncConnection, entry: AuditEntry, *, clock: Clock) -> AuditHead:
-    """Append in a `Store.transaction()` that stays open, as the one writer would."""
-    await connection.run_sync(one_at_a_time)
-    return await connection.run_sync(audit.append, entry, clock=clock)
+def verified(store: Store, *, anchors: Iterable[AuditHead] = (), progress: Progress = ignore) -> Verification:
+    """What `audit verify` finds."""
+    with store.snapshot() as connection:
+        return verify(connection, anchors=anchors, progress=progress)
 
 
 async def add(store: Store, *entries: AuditEntry, clock: Clock = time.time) -> list[AuditHead]:
     """Append each entry by itself."""
-    return [
-        await store.write(lambda connection, one=one: audit.append(connection, one, clock=clock)) for one in entries
-    ]
+    return [await store.write(lambda connection, one=one: append(connection, one, clock=clock)) for one in entries]
 
 
-async def add_with_receipt(connection: AsyncConnection, number: int, **changes: Any) -> AuditHead:
+def add_with_receipt(connection: Connection, number: int, **changes: Any) -> AuditHead:
     """Append a record about a receipt, and write the receipt."""
     row = receipt(number, **changes)
-    head = await append(
+    head = append(
         connection,
-        entry(number, decision=row["state"], event_digest=row["content_digest"], receipt=receipt_digest(row)),
+        entry(
+            number,
+            actor=actor(row["source"]),
+            decision=row["state"],
+            event_digest=row["content_digest"],
+            receipt=receipt_digest(row),
+        ),
         clock=time.time,
     )
-    await connection.execute(insert(receipts), {**row, "audit_seq": head.seq, "audit_hash": head.hash})
+    connection.execute(insert(receipts), {**row, "audit_seq": head.seq, "audit_hash": head.hash})
     return head
 
 
 async def deliver(store: Store, *numbers: int, **changes: Any) -> list[AuditHead]:
     """Record events as handled, each with its receipt."""
-    heads = []
-    for number in numbers:
-        async with store.transaction() as connection:
-            heads.append(await add_with_receipt(connection, number, **changes))
-    return heads
+    return [
+        await store.write(lambda connection, number=number: add_with_receipt(connection, number, **changes))
+        for number in numbers
+    ]

@@ -14,7 +14,6 @@ import pytest_asyncio
 from sqlalchemy import insert, make_url
 
 from fastapi_handoff.store import Store, proof_ids
-from fastapi_handoff.store import sqlite as sqlite_store
 from postgresql import PostgreSQL
 
 if TYPE_CHECKING:
@@ -33,13 +32,11 @@ def postgresql() -> Iterator[PostgreSQL]:
         server.remove()
 
 
-@pytest.fixture(params=["sqlite", "sqlite-quick", "postgresql"])
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The kind of database. SQLite twice: commits in a thread, as at first, and here, as while the disk is quick."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database."""
     kind: str = request.param
-    if kind == "sqlite-quick":
-        monkeypatch.setattr(sqlite_store, "QUICK_IN_A_ROW", 0)
-    return kind.partition("-")[0]
+    return kind
 
 
 @pytest.fixture

@@ -17,16 +17,17 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from chain import add, append, entry
-from fastapi_handoff.audit import AuditEntry, AuditHead
+from chain import add, entry, verified
+from fastapi_handoff.audit import AuditEntry, AuditHead, append
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.plain import TEXT_LIMIT, VALUE_LIMIT, plain
 from fastapi_handoff.audit.record import GENESIS, build, decode, encode
-from fastapi_handoff.audit.verify import verify
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records, proof_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import Connection
 
 APPEND = """
 import asyncio, sys, time
@@ -58,8 +59,8 @@ json_values = st.recursive(
 
 
 async def records(store: Store) -> list[Any]:
-    async with store.reading() as connection:
-        return list((await connection.execute(select(audit_records).order_by(audit_records.c.seq))).all())
+    query = select(audit_records).order_by(audit_records.c.seq)
+    return await store.read(lambda connection: list(connection.execute(query).all()))
 
 
 async def test_record_says_what_was_given_and_names_the_one_before(store: Store) -> None:
@@ -80,10 +81,10 @@ async def test_columns_copy_what_the_record_says(store: Store) -> None:
     await add(store, entry(1), entry(2, actor=None))
     known, unknown = await records(store)
     record = json.loads(known.record)
-    assert known.repository_uuid == record["actor"]["repository_uuid"]
-    assert known.actor == record["actor"]["sub"]
+    actor = record["actor"]
+    assert (known.issuer, known.source, known.actor) == (actor["issuer"], actor["source"], actor["sub"])
     assert (known.action, known.decision, known.event_id) == ("event.accept", "accepted", record["event_id"])
-    assert (unknown.repository_uuid, unknown.actor) == (None, None)
+    assert (unknown.issuer, unknown.source, unknown.actor) == (None, None, None)
 
 
 async def test_time_is_hashed_as_it_is_stored(store: Store) -> None:
@@ -113,25 +114,25 @@ async def test_clock_is_read_once_the_writer_before_is_done(store: Store) -> Non
 
 
 async def test_record_of_a_transaction_that_fails_is_not_in_the_chain(store: Store) -> None:
-    async def append_and_fail() -> None:
-        async with store.transaction() as connection:
-            await append(connection, entry(1), clock=time.time)
-            await connection.execute(insert(proof_ids), {"jkt": "k", "jti": "j", "expires_at": 0})
-            raise RuntimeError("after the append")
+    def append_and_fail(connection: Connection) -> None:
+        append(connection, entry(1), clock=time.time)
+        connection.execute(insert(proof_ids), {"jkt": "k", "jti": "j", "expires_at": 0})
+        raise RuntimeError("after the append")
 
     with pytest.raises(RuntimeError, match="after the append"):
-        await append_and_fail()
+        await store.write(append_and_fail)
     (head,) = await add(store, entry(2))
     assert head.seq == 1
-    assert (await verify(store)).intact
+    assert (verified(store)).intact
 
 
 async def test_two_records_in_one_transaction_are_two_links(store: Store) -> None:
-    async with store.transaction() as connection:
-        first = await append(connection, entry(1), clock=time.time)
-        second = await append(connection, entry(2), clock=time.time)
+    def append_both(connection: Connection) -> list[AuditHead]:
+        return [append(connection, entry(number), clock=time.time) for number in (1, 2)]
+
+    first, second = await store.write(append_both)
     assert (first.seq, second.seq) == (1, 2)
-    assert (await verify(store)).head == second
+    assert (verified(store)).head == second
 
 
 async def test_many_tasks_on_two_stores_make_one_chain(store: Store, store_url: str) -> None:
@@ -142,7 +143,7 @@ async def test_many_tasks_on_two_stores_make_one_chain(store: Store, store_url: 
     )
     await other.close()
     assert sorted(head.seq for task in heads for head in task) == list(range(1, 81))
-    found = await verify(store)
+    found = verified(store)
     assert (found.records, found.problems) == (80, [])
 
 
@@ -155,7 +156,7 @@ async def test_many_tasks_in_two_processes_make_one_chain(store: Store, store_ur
     ]
     ends = await asyncio.gather(*(asyncio.to_thread(process.communicate, "\n", 60) for process in processes))
     assert [process.returncode for process in processes] == [0, 0], ends
-    found = await verify(store)
+    found = verified(store)
     assert (found.records, found.problems) == (80, [])
 
 
@@ -223,7 +224,7 @@ async def test_nothing_that_is_asserted_can_prevent_its_record(store: Store) -> 
     values = [*HOSTILE, nested(400)]
     heads = await add(store, *(entry(number, asserted={"value": value}) for number, value in enumerate(values)))
     assert len(heads) == len(values)
-    assert (await verify(store)).intact
+    assert (verified(store)).intact
     assert max(len(row.record) for row in await records(store)) < 4 * VALUE_LIMIT
 
 
@@ -232,9 +233,10 @@ async def test_nothing_in_any_other_field_can_prevent_a_record(store: Store) -> 
     incompressible = "".join(chr(0x10000 + number * 37 % 0xFFFF) for number in range(5000))
     for hostile in ("\x00", "\ud800", "\n", "x" * 1_000_000, "", incompressible):
         fields: dict[str, Any] = dict.fromkeys(names, hostile)
-        whole = AuditEntry(**fields, actor={"sub": hostile, "repository_uuid": hostile}, outcome={hostile: hostile})
+        actor = dict.fromkeys(("issuer", "source", "sub"), hostile)
+        whole = AuditEntry(**fields, actor=actor, outcome={hostile: hostile})
         await add(store, whole)
-    assert (await verify(store)).intact
+    assert (verified(store)).intact
 
 
 async def test_what_was_cut_says_how_much_there_was() -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
-from chain import OTHER_REPOSITORY, REPOSITORY, add, add_with_receipt, content_digest, deliver, entry
+from chain import OTHER_REPOSITORY, add, content_digest, deliver, entry, verified
 from fastapi_handoff.audit import AuditHead
 from fastapi_handoff.audit.record import build, encode, searchable
-from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification, verify
+from fastapi_handoff.audit.verify import KEPT_PROBLEMS, Verification
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records, receipts
 from fixtures_store import connect
 from verify_process import verify as verify_in_a_process
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Sql = Callable[..., list[tuple[Any, ...]]]
 
-EVERYTHING = "seq, prev_hash, hash, record, time, repository_uuid, actor, action, decision, code, event_id"
+EVERYTHING = "seq, prev_hash, hash, record, time, issuer, source, actor, action, decision, code, event_id"
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def problems(found: Verification) -> dict[int, str]:
 
 
 async def test_chain_that_nobody_touched_is_intact(store: Store, heads: list[AuditHead]) -> None:
-    found = await verify(store, anchors=heads)
+    found = verified(store, anchors=heads)
     assert (found.intact, found.records, found.receipts, found.head) == (True, 6, 4, heads[-1])
 
 
 async def test_empty_store_is_intact(store: Store) -> None:
-    found = await verify(store)
+    found = verified(store)
     assert (found.intact, found.records, found.head) == (True, 0, None)
 
 
@@ -67,8 +67,10 @@ EDITS = [
     ("prev_hash = upper(prev_hash)", 3, "its prev_hash is"),
     ("time = time - 1000000000", 3, "its time is before that of record 2"),
     ("time = time + 1", 3, "its column `time`"),
-    ("repository_uuid = '{other}'", 3, "its column `repository_uuid` is `{other}`, its hashed bytes say"),
-    ("repository_uuid = NULL", 3, "its column `repository_uuid` is `None`"),
+    ("source = '{other}'", 3, "its column `source` is `{other}`, its hashed bytes say"),
+    ("source = NULL", 3, "its column `source` is `None`"),
+    ("issuer = 'https://other'", 3, "its column `issuer` is `https://other`, its hashed bytes say"),
+    ("issuer = NULL", 3, "its column `issuer` is `None`"),
     ("actor = NULL", 3, "its column `actor`"),
     ("actor = actor || ' '", 3, "its column `actor`"),
     ("action = 'other'", 3, "its column `action`"),
@@ -86,7 +88,7 @@ async def test_edited_record_is_named(
     store: Store, heads: list[AuditHead], sql: Sql, change: str, seq: int, said: str
 ) -> None:
     sql(f"UPDATE audit_records SET {change} WHERE seq = 3")
-    found = problems(await verify(store))
+    found = problems(verified(store))
     assert said in found[seq]
     if seq == 3:
         assert list(found) == [3], "its successor is not to blame"
@@ -97,7 +99,7 @@ async def test_record_edited_with_its_hash_no_longer_fits_its_successor(
     store: Store, heads: list[AuditHead], store_url: str, seq: int
 ) -> None:
     rewrite(store_url, seq, lambda record: record | {"grant": "another"})
-    found = problems(await verify(store))
+    found = problems(verified(store))
     assert f"but record {seq} hashes to" in found[seq + 1]
     assert "one of the two was replaced" in found[seq + 1]
 
@@ -106,7 +108,7 @@ async def test_last_record_edited_with_its_hash_no_longer_fits_its_receipt(
     store: Store, heads: list[AuditHead], store_url: str
 ) -> None:
     rewrite(store_url, 6, lambda record: record | {"grant": "another"})
-    assert "the receipt or the record was rewritten" in problems(await verify(store))[6]
+    assert "the receipt or the record was rewritten" in problems(verified(store))[6]
 
 
 @pytest.mark.parametrize(("seq", "said"), [(1, "record 1 is missing"), (3, "record 3 is missing")])
@@ -114,12 +116,12 @@ async def test_removed_record_leaves_a_hole(
     store: Store, heads: list[AuditHead], sql: Sql, seq: int, said: str
 ) -> None:
     sql(f"DELETE FROM audit_records WHERE seq = {seq}")
-    assert said in problems(await verify(store))[seq + 1]
+    assert said in problems(verified(store))[seq + 1]
 
 
 async def test_hole_of_several_records_is_told_in_one_line(store: Store, heads: list[AuditHead], sql: Sql) -> None:
     sql("DELETE FROM audit_records WHERE seq IN (3, 4)")
-    assert "records 3 to 4 are missing before it" in problems(await verify(store))[5]
+    assert "records 3 to 4 are missing before it" in problems(verified(store))[5]
 
 
 async def test_removed_record_whose_hole_was_closed_is_noticed(store: Store, heads: list[AuditHead], sql: Sql) -> None:
@@ -127,7 +129,7 @@ async def test_removed_record_whose_hole_was_closed_is_noticed(store: Store, hea
         "DELETE FROM audit_records WHERE seq = 2",
         *(f"UPDATE audit_records SET seq = {n - 1} WHERE seq = {n}" for n in (3, 4, 5, 6)),
     )
-    found = problems(await verify(store))
+    found = problems(verified(store))
     assert "its column `seq` is `2`, its hashed bytes say `3`" in found[2]
     assert "but record 1 hashes to" in found[2]
 
@@ -137,7 +139,7 @@ async def test_removed_record_whose_hole_was_closed_with_its_link_is_noticed(
 ) -> None:
     sql("DELETE FROM audit_records WHERE seq = 2", "UPDATE audit_records SET seq = 2 WHERE seq = 3")
     rewrite(store_url, 2, lambda record: record | {"seq": 2, "prev_hash": heads[0].hash})
-    assert "record 3 is missing before it" in problems(await verify(store))[4]
+    assert "record 3 is missing before it" in problems(verified(store))[4]
 
 
 async def test_inserted_record_is_noticed(store: Store, heads: list[AuditHead], store_url: str, sql: Sql) -> None:
@@ -146,19 +148,19 @@ async def test_inserted_record_is_noticed(store: Store, heads: list[AuditHead], 
     with pytest.raises(Exception, match=r"(?i)unique"):
         put(store_url, forged)  # the one in its place names the same predecessor
     put(store_url, forged | {"prev_hash": "f" * 64})
-    found = problems(await verify(store))
+    found = problems(verified(store))
     assert "its prev_hash is" in found[3]
     assert "its column `seq` is `4`, its hashed bytes say `3`" in found[4]
 
 
 async def test_appended_forgery_is_noticed(store: Store, heads: list[AuditHead], store_url: str) -> None:
     put(store_url, build(entry(7), AuditHead(6, "f" * 64), 2**50))
-    assert list(problems(await verify(store))) == [7]
+    assert list(problems(verified(store))) == [7]
 
 
 async def test_reordered_records_are_noticed(store: Store, heads: list[AuditHead], sql: Sql) -> None:
     sql(*(f"UPDATE audit_records SET seq = {new} WHERE seq = {old}" for old, new in ((4, 99), (5, 4), (99, 5))))
-    found = problems(await verify(store))
+    found = problems(verified(store))
     assert "its column `seq` is `4`, its hashed bytes say `5`" in found[4]
     assert "its column `seq` is `5`, its hashed bytes say `4`" in found[5]
 
@@ -171,29 +173,29 @@ async def test_records_that_exchanged_their_contents_are_noticed(
         "DELETE FROM audit_records WHERE seq IN (4, 5)",
         f"INSERT INTO audit_records ({EVERYTHING}) SELECT 9 - {EVERYTHING} FROM kept",
     )
-    assert {4, 5} <= set(problems(await verify(store)))
+    assert {4, 5} <= set(problems(verified(store)))
 
 
 async def test_cut_tail_is_noticed_by_an_anchor_alone(store: Store, sql: Sql) -> None:
     heads = await add(store, *(entry(number) for number in range(6)))
     sql("DELETE FROM audit_records WHERE seq > 4")
-    assert (await verify(store)).intact, "nothing inside the database can tell"
-    assert (await verify(store, anchors=heads[:4])).intact
-    found = problems(await verify(store, anchors=[heads[5]]))
+    assert verified(store).intact, "nothing inside the database can tell"
+    assert (verified(store, anchors=heads[:4])).intact
+    found = problems(verified(store, anchors=[heads[5]]))
     assert found == {6: "an anchor names it, but the chain ends at record 4: its tail was cut off"}
 
 
 async def test_emptied_chain_is_noticed_by_an_anchor(store: Store, heads: list[AuditHead], sql: Sql) -> None:
     sql("DELETE FROM audit_records", "DELETE FROM receipts")
-    assert (await verify(store)).intact
-    assert "ends at record 0" in problems(await verify(store, anchors=[heads[0]]))[1]
+    assert verified(store).intact
+    assert "ends at record 0" in problems(verified(store, anchors=[heads[0]]))[1]
 
 
 async def test_cut_tail_is_noticed_by_receipts_that_are_still_there(
     store: Store, heads: list[AuditHead], sql: Sql
 ) -> None:
     sql("DELETE FROM audit_records WHERE seq > 4")
-    found = problems(await verify(store))
+    found = problems(verified(store))
     assert list(found) == [5, 6]
     assert "names record 5, which does not exist" in found[5]
 
@@ -204,21 +206,21 @@ async def test_history_written_anew_is_noticed_by_an_anchor(store: Store, store_
     for seq in (4, 5, 6):
         (before,) = sql(f"SELECT hash FROM audit_records WHERE seq = {seq - 1}")
         rewrite(store_url, seq, lambda record, before=before[0]: record | {"prev_hash": before})
-    assert (await verify(store)).intact, "a chain that was written anew is a chain"
+    assert verified(store).intact, "a chain that was written anew is a chain"
     for number in (2, 3, 5):
-        found = problems(await verify(store, anchors=[heads[0], heads[number]]))
+        found = problems(verified(store, anchors=[heads[0], heads[number]]))
         assert list(found) == [heads[number].seq]
         assert "history was rewritten, here or before" in found[heads[number].seq]
 
 
 async def test_two_anchors_that_contradict_each_other_cannot_both_hold(store: Store, heads: list[AuditHead]) -> None:
-    assert not (await verify(store, anchors=[heads[2], AuditHead(3, "f" * 64)])).intact
-    assert not (await verify(store, anchors=[AuditHead(3, "f" * 64), heads[2]])).intact
+    assert not (verified(store, anchors=[heads[2], AuditHead(3, "f" * 64)])).intact
+    assert not (verified(store, anchors=[AuditHead(3, "f" * 64), heads[2]])).intact
 
 
 async def test_anchor_of_a_record_that_was_removed_says_so(store: Store, heads: list[AuditHead], sql: Sql) -> None:
     sql("DELETE FROM audit_records WHERE seq = 2")
-    assert problems(await verify(store, anchors=[heads[1]]))[2] == "an anchor names it, but the chain does not have it"
+    assert problems(verified(store, anchors=[heads[1]]))[2] == "an anchor names it, but the chain does not have it"
 
 
 REWRITTEN = [
@@ -229,7 +231,7 @@ REWRITTEN = [
     ("result = NULL", "it was rewritten"),
     ('identity = \'{"branch": "main"}\'', "it was rewritten"),
     ('asserted = \'{"commit": "other"}\'', "it was rewritten"),
-    ("sub = 'another step'", "it was rewritten"),
+    ("subject = 'another step'", "it was rewritten"),
     ("scope = 'everything'", "it was rewritten"),
     ("event_type = 'other'", "it was rewritten"),
     ("trace_id = NULL", "it was rewritten"),
@@ -238,7 +240,8 @@ REWRITTEN = [
     ("audit_seq = 3", "names hash"),
     ("audit_seq = 99", "names record 99, which does not exist"),
     (f"event_id = 'evt_{9:032x}'", f"names this record, which is about event `evt_{4:032x}`"),
-    (f"repository_uuid = '{OTHER_REPOSITORY}'", "it was rewritten"),
+    (f"source = '{OTHER_REPOSITORY}'", "it was rewritten"),
+    ("issuer = 'https://other'", "it was rewritten"),
 ]
 
 
@@ -247,50 +250,50 @@ async def test_rewritten_receipt_is_noticed(
     store: Store, heads: list[AuditHead], sql: Sql, change: str, said: str
 ) -> None:
     sql(f"UPDATE receipts SET {change} WHERE event_id = 'evt_{4:032x}'")
-    found = await verify(store)
+    found = verified(store)
     assert any(said in problem.text for problem in found.problems), found.problems
 
 
 async def test_event_body_that_was_exchanged_is_noticed(store: Store, heads: list[AuditHead], store_url: str) -> None:
     replace_body(store_url, b'{"id": 5, "forged": true}')
-    assert "holds a body with digest" in problems(await verify(store))[4]
+    assert "holds a body with digest" in problems(verified(store))[4]
 
 
 async def test_event_body_that_was_emptied_to_save_room_is_no_forgery(
     store: Store, heads: list[AuditHead], store_url: str
 ) -> None:
     replace_body(store_url, b"")
-    assert (await verify(store)).intact
+    assert verified(store).intact
 
 
 async def test_event_body_that_was_emptied_before_its_handler_ended_is_noticed(store: Store, store_url: str) -> None:
     await deliver(store, 1, 2, 3)
     await deliver(store, 4, state="running")
     replace_body(store_url, b"")
-    assert "holds a body with digest" in problems(await verify(store))[4]
+    assert "holds a body with digest" in problems(verified(store))[4]
 
 
 async def test_deleted_receipt_is_noticed(store: Store, heads: list[AuditHead], sql: Sql) -> None:
     sql(f"DELETE FROM receipts WHERE event_id = 'evt_{4:032x}'")
-    assert problems(await verify(store)) == {4: "the receipt that it is about was deleted"}
+    assert problems(verified(store)) == {4: "the receipt that it is about was deleted"}
 
 
 async def test_receipt_set_back_to_an_earlier_state_is_noticed(store: Store, sql: Sql) -> None:
     (accepted,) = await deliver(store, 1, state="running")
     sql("CREATE TABLE kept AS SELECT * FROM receipts", "DELETE FROM receipts")
     await deliver(store, 1, state="succeeded")
-    assert (await verify(store)).intact
+    assert verified(store).intact
     sql("DELETE FROM receipts", "INSERT INTO receipts SELECT * FROM kept")
-    assert problems(await verify(store)) == {
+    assert problems(verified(store)) == {
         2: f"the receipt that it is about names record {accepted.seq}: it was set back to an earlier state"
     }
 
 
 async def test_receipts_are_kept_apart_by_repository(store: Store) -> None:
     await deliver(store, 1)
-    async with store.transaction() as connection:
-        await add_with_receipt(connection, 2, repository_uuid=REPOSITORY)
-    assert (await verify(store)).intact
+    await deliver(store, 1, source=OTHER_REPOSITORY)
+    found = verified(store)
+    assert (found.intact, found.receipts) == (True, 2)
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -315,7 +318,7 @@ async def test_value_of_a_type_that_does_not_belong_is_named_and_breaks_nothing(
     store: Store, heads: list[AuditHead], sql: Sql, change: str
 ) -> None:
     sql(f"UPDATE audit_records SET {change} WHERE seq = 6")
-    assert 6 in problems(await verify(store))
+    assert 6 in problems(verified(store))
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -325,13 +328,13 @@ async def test_receipt_with_a_value_of_another_type_is_named_and_breaks_nothing(
     store: Store, heads: list[AuditHead], sql: Sql, column: str, value: str
 ) -> None:
     sql(f"UPDATE receipts SET {column} = {value} WHERE event_id = 'evt_{6:032x}'")
-    assert not (await verify(store)).intact
+    assert not verified(store).intact
 
 
 async def test_first_problems_are_kept_and_all_are_counted(store: Store, sql: Sql) -> None:
     await add(store, *(entry(number) for number in range(KEPT_PROBLEMS + 20)))
     sql("UPDATE audit_records SET action = 'other'")
-    found = await verify(store)
+    found = verified(store)
     assert (len(found.problems), found.problem_count) == (KEPT_PROBLEMS, KEPT_PROBLEMS + 20)
 
 
@@ -344,11 +347,11 @@ async def test_verify_reads_one_moment_while_the_chain_grows(store: Store) -> No
         seen.append((what, done))
         assert total == 700
 
-    before = await verify(store, progress=progress)
-    async with store.snapshot() as connection:
-        await connection.scalar(audit_records.select().limit(1))
+    before = verified(store, progress=progress)
+    with store.snapshot() as connection:
+        connection.scalar(audit_records.select().limit(1))
         grown += await deliver(store, 1000)
-    after = await verify(store)
+    after = verified(store)
     assert seen == [("records", 500), ("records", 700), ("receipts", 500), ("receipts", 700)]
     assert (before.records, after.records, after.head) == (700, 701, grown[0])
     assert before.intact
@@ -366,8 +369,8 @@ async def test_fifty_thousand_records_verify_in_the_memory_of_a_thousand(store: 
 
 async def fill(store: Store, numbers: range) -> None:
     """Go on with a valid chain, five thousand records a statement."""
-    async with store.reading() as connection:
-        row = (await connection.execute(select(audit_records.c.hash).order_by(audit_records.c.seq.desc()))).first()
+    newest = select(audit_records.c.hash).order_by(audit_records.c.seq.desc())
+    row = await store.read(lambda connection: connection.execute(newest).first())
     head = AuditHead(numbers.start - 1, row.hash) if row else None
     rows: list[dict[str, Any]] = []
     for number in numbers:
@@ -424,7 +427,7 @@ async def test_receipt_that_is_pointed_at_another_record_of_its_event_is_noticed
         "UPDATE receipts SET state = 'failed', detail = 'forged', "
         f"audit_seq = {poll.seq}, audit_hash = '{poll.hash}' WHERE event_id = 'evt_{4:032x}'"
     )
-    found = await verify(store, anchors=[*heads, poll])
+    found = verified(store, anchors=[*heads, poll])
     assert "does not say what it said" in problems(found)[poll.seq]
 
 
@@ -437,7 +440,7 @@ async def test_value_that_no_filter_would_find_is_noticed(
     store: Store, heads: list[AuditHead], sql: Sql, change: str
 ) -> None:
     sql(f"UPDATE audit_records SET {change} WHERE seq = 2")
-    assert "its column" in problems(await verify(store, anchors=heads))[2]
+    assert "its column" in problems(verified(store, anchors=heads))[2]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -450,7 +453,7 @@ async def test_row_without_a_number_of_its_own_is_noticed(
     sql("ALTER TABLE loose RENAME TO audit_records")
     columns = EVERYTHING.replace("seq, ", "", 1)
     sql(f"INSERT INTO audit_records SELECT {number}, {columns} FROM audit_records WHERE seq = 3")
-    found = await verify(store, anchors=heads)
+    found = verified(store, anchors=heads)
     assert found.problem_count > 0
     assert found.records == counted
 
@@ -482,10 +485,10 @@ async def test_column_named_like_a_row_number_hides_no_receipt(store: Store, sql
     await deliver(store, *range(120))
     sql(f"ALTER TABLE receipts ADD COLUMN {column} INTEGER")
     sql(f"ALTER TABLE audit_records ADD COLUMN {column} INTEGER")
-    found = await verify(store)
+    found = verified(store)
     assert (found.intact, found.records, found.receipts) == (True, 120, 120), "whatever else a table has is no matter"
     sql(f"UPDATE receipts SET detail = 'forged' WHERE event_id = 'evt_{110:032x}'")
-    assert "it was rewritten" in problems(await verify(store))[111]
+    assert "it was rewritten" in problems(verified(store))[111]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -493,14 +496,14 @@ async def test_receipts_of_a_table_without_row_numbers_are_looked_at(store: Stor
     await deliver(store, *range(120))
     columns = ", ".join(f"{name} BLOB" for name in receipts.c.keys())  # noqa: SIM118 - a collection of columns
     sql(
-        f"CREATE TABLE anew ({columns}, PRIMARY KEY (repository_uuid, event_id)) WITHOUT ROWID",
+        f"CREATE TABLE anew ({columns}, PRIMARY KEY (issuer, source, event_id)) WITHOUT ROWID",
         "INSERT INTO anew SELECT * FROM receipts",
         "DROP TABLE receipts",
         "ALTER TABLE anew RENAME TO receipts",
     )
-    assert (await verify(store)).receipts == 120
+    assert (verified(store)).receipts == 120
     sql(f"UPDATE receipts SET detail = 'forged' WHERE event_id = 'evt_{110:032x}'")
-    assert "it was rewritten" in problems(await verify(store))[111]
+    assert "it was rewritten" in problems(verified(store))[111]
 
 
 async def test_receipts_that_share_a_key_are_counted(store: Store, heads: list[AuditHead], sql: Sql) -> None:
@@ -511,7 +514,7 @@ async def test_receipts_that_share_a_key_are_counted(store: Store, heads: list[A
         "ALTER TABLE loose RENAME TO receipts",
         *["INSERT INTO receipts SELECT * FROM receipts WHERE event_id = 'evt_x'"] * 6,
     )
-    found = await verify(store, anchors=heads)
+    found = verified(store, anchors=heads)
     assert "the table of receipts has 67 rows, 50 were looked at" in problems(found)[6]
 
 
@@ -520,7 +523,7 @@ async def test_receipts_that_share_a_key_are_counted(store: Store, heads: list[A
 async def test_receipts_behind_a_key_that_is_no_text_are_looked_at(store: Store, sql: Sql, key: str) -> None:
     await deliver(store, *range(120))
     sql(f"UPDATE receipts SET event_id = {key}")
-    assert (await verify(store)).receipts == 120
+    assert (verified(store)).receipts == 120
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -535,7 +538,7 @@ async def test_crowd_of_rows_without_a_number_is_named(
         "ALTER TABLE loose RENAME TO audit_records",
         *[f"INSERT INTO audit_records SELECT {number}, {columns} FROM audit_records WHERE seq = 3"] * 600,
     )
-    found = await verify(store, anchors=heads)
+    found = verified(store, anchors=heads)
     assert found.problem_count > 0
     assert found.records == 6
     if number == "NULL":
@@ -550,4 +553,4 @@ async def test_number_that_two_rows_have_is_named(store: Store, heads: list[Audi
         "ALTER TABLE loose RENAME TO audit_records",
         "INSERT INTO audit_records SELECT * FROM audit_records WHERE seq = 4",
     )
-    assert "it is there twice" in problems(await verify(store, anchors=heads))[4]
+    assert "it is there twice" in problems(verified(store, anchors=heads))[4]

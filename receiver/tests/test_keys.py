@@ -57,14 +57,14 @@ async def test_flood_of_unknown_kids_costs_one_look_and_hides_no_new_key(store_u
     await store.open()
     keys, other = (SigningKeys(store, monotonic=lambda: next(clock) / 1000) for _ in range(2))
     looks = 0
-    reading = store.reading
+    read = store.read
 
-    def counted():
+    async def counted(job):
         nonlocal looks
         looks += 1
-        return reading()
+        return await read(job)
 
-    monkeypatch.setattr(store, "reading", counted)
+    monkeypatch.setattr(store, "read", counted)
     monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.01)
     key = other.current(1000)
     await store.write(lambda connection: other.publish(connection, key))
@@ -83,10 +83,10 @@ async def test_store_away_while_looking_for_a_key_is_not_an_unknown_key(store_ur
     keys = SigningKeys(store, monotonic=lambda: 0.0)
     monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
 
-    def away():
+    async def away(_):
         raise StoreUnavailable
 
-    monkeypatch.setattr(store, "reading", away)
+    monkeypatch.setattr(store, "read", away)
     results = await asyncio.gather(*(keys.find("x", 1000) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     await store.close()
@@ -100,13 +100,13 @@ async def test_all_who_wait_for_a_key_share_one_failure_of_the_store(store_url: 
     monkeypatch.setattr("fastapi_handoff.auth.signing_keys.LOOKUP_SECONDS", 0.0)
     looks = 0
 
-    def away():
+    async def away(_):
         nonlocal looks
         looks += 1
         raise StoreUnavailable("gone fishing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "reading", away)
+        patch.setattr(store, "read", away)
         results = await asyncio.gather(*(keys.find(f"x{n}", 1000) for n in range(12)), return_exceptions=True)
         assert [(type(result), str(result)) for result in results] == [(StoreUnavailable, "gone fishing")] * 12
         assert looks == 1

@@ -44,8 +44,7 @@ async def test_revisions_make_exactly_the_tables_that_the_code_uses(store: Store
         options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
-    async with store.reading() as connection:
-        assert await connection.run_sync(differences) == []
+    assert await store.read(differences) == []
 
 
 async def test_opening_again_changes_nothing(store: Store, sql: Callable[..., list[tuple[str]]]) -> None:

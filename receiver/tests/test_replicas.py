@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from fastapi_handoff.audit.verify import verify
+from chain import verified
 from fastapi_handoff.store import Store
 from pipe import Pipe, event, event_id
 from provider import step_claims
@@ -193,8 +193,6 @@ async def test_campaign_of_kills_and_an_outage_is_told_truly(
     assert outcomes == told
     accepted = [r["event_id"] for r in records() if r["action"] == "event.accept" and r["decision"] == "accepted"]
     assert sorted(accepted) == sorted(told)
-    store = Store(store_url, read_only=True)
-    found = await verify(store)
-    await store.close()
+    found = verified(Store(store_url, read_only=True))
     assert (found.problems, found.records, found.receipts) == ([], len(records()), 72)
     assert not any(json.dumps(token) in replica.log() for replica in three)

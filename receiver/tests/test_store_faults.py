@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import resource
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import event, func, insert, select, text
 
 import chain
-from chain import append, entry
+from chain import entry
+from fastapi_handoff.audit import append
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records, engine, receipts
 from fastapi_handoff.store.writer import WRITER_LOCK
 from fixtures_store import connect
@@ -20,6 +22,8 @@ from fixtures_store import connect
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from postgresql import PostgreSQL
 
@@ -33,8 +37,8 @@ async def add(store: Store) -> None:
 
 
 async def count(store: Store) -> int:
-    async with store.reading() as connection:
-        return await connection.scalar(select(func.count()).select_from(audit_records)) or 0
+    query = select(func.count()).select_from(audit_records)
+    return await store.read(lambda connection: connection.scalar(query) or 0)
 
 
 @pytest.fixture
@@ -79,34 +83,32 @@ async def test_store_opens_once_the_server_that_was_gone_is_back(
 
 @ON_POSTGRESQL
 async def test_restart_between_two_requests_is_not_noticed(store: Store, postgresql: PostgreSQL) -> None:
-    async with store.transaction(), store.transaction(), store.reading():
-        pass  # three connections lie in the pool now, and the restart breaks each
+    # Connections of the writer and of several readers lie in the pools now, and the restart breaks each.
+    await asyncio.gather(add(store), *(count(store) for _ in range(5)))
     postgresql.stop()
     postgresql.start()
-    await asyncio.gather(*(add(store) for _ in range(6)))
-    assert await count(store) == 6
+    await asyncio.gather(*(add(store) for _ in range(6)), *(count(store) for _ in range(6)))
+    assert await count(store) == 7
 
 
 @ON_POSTGRESQL
 async def test_connection_that_was_closed_on_this_side_is_replaced(store: Store) -> None:
-    async with store.reading() as connection:
-        driver_connection = (await connection.get_raw_connection()).driver_connection
-    assert driver_connection is not None
-    await driver_connection.close()
+    for use in (store.read, store.write):
+        driver_connection = await use(lambda connection: connection.connection.driver_connection)
+        driver_connection.close()
     await add(store)
     assert await count(store) == 1
 
 
 @ON_POSTGRESQL
 async def test_transaction_that_the_server_did_not_survive_wrote_nothing(store: Store, postgresql: PostgreSQL) -> None:
-    async def add_and_restart() -> None:
-        async with store.transaction() as connection:
-            await append(connection, entry(), clock=time.time)
-            postgresql.stop()
-            postgresql.start()
+    def add_and_restart(connection: Connection) -> None:
+        append(connection, entry(), clock=time.time)
+        postgresql.stop()
+        postgresql.start()
 
     with pytest.raises(StoreUnavailable):
-        await add_and_restart()
+        await store.write(add_and_restart)
     assert await count(store) == 0
 
 
@@ -119,15 +121,68 @@ async def test_server_that_stands_still_is_not_waited_for(
     postgresql.freeze()
     try:
         # The kernel goes on taking bytes for a process that stands still, so only a deadline of our own can end this.
+        started = time.monotonic()
         async with asyncio.timeout(30):
-            results = await asyncio.gather(*(add(store) for _ in range(4)), count(store), return_exceptions=True)
+            waits = [add(store) for _ in range(4)] + [count(store) for _ in range(3)]
+            results = await asyncio.gather(*waits, return_exceptions=True)
+        # Those who came first are told when the transaction's time is over, the next ones no later than that and one
+        # vain attempt to connect.
+        assert time.monotonic() - started < 0.5 + engine.CONNECT_TIMEOUT + 1
     finally:
         postgresql.thaw()
-    assert [type(result) for result in results] == [StoreUnavailable] * 5
+    assert [type(result) for result in results] == [StoreUnavailable] * 7
     monkeypatch.undo()
     await add(store)
     # Those that gave up may have been committed by the server after all, as after any lost answer, but each as a whole.
     assert 2 <= await count(store) <= 6
+
+
+@ON_POSTGRESQL
+async def test_read_of_a_server_that_stands_still_is_given_up_by_callers_who_come_later_too(
+    store: Store, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", 0.5)
+    await asyncio.gather(*(count(store) for _ in range(10)))
+    postgresql.freeze()
+    try:
+        async with asyncio.timeout(30):
+            results = await asyncio.gather(*(count(store) for _ in range(30)), return_exceptions=True)
+    finally:
+        postgresql.thaw()
+    assert [type(result) for result in results] == [StoreUnavailable] * 30
+    monkeypatch.undo()
+    assert await count(store) == 0
+
+
+@ON_POSTGRESQL
+async def test_store_is_closed_while_its_server_stands_still(store: Store, postgresql: PostgreSQL) -> None:
+    await add(store)
+    postgresql.freeze()
+    try:
+        waiting = [asyncio.create_task(one) for one in (add(store), count(store))]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5):
+            await store.close()
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    finally:
+        postgresql.thaw()
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+    await store.open()
+    assert 1 <= await count(store) <= 2
+
+
+async def test_host_that_is_looked_up_for_ever_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver has timeouts of its own, longer than ours, and nothing can interrupt it."""
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT", 0.3)
+    done: list[None] = []
+    has_found = threading.Event()
+    event.listen(store._write_engine, "engine_connect", lambda _: time.sleep(1))
+    event.listen(store._write_engine.pool, "checkin", lambda *_: has_found.set())
+    async with asyncio.timeout(0.8):
+        with pytest.raises(StoreUnavailable, match="in time"):
+            await store.write(lambda _: done.append(None))
+    await asyncio.to_thread(has_found.wait, 10)
+    assert done == [], "it is not done later, when nobody waits for it"
 
 
 @ON_POSTGRESQL
@@ -151,14 +206,20 @@ async def test_replica_that_stops_amid_an_append_does_not_stop_the_others(
     monkeypatch.setattr(engine, "STATEMENT_TIMEOUT", 1)
     stuck = Store(store_url)
 
-    async def get_stuck() -> None:
-        async with stuck.transaction() as connection:
-            await append(connection, entry(1), clock=time.time)
-            await add(store)  # waits for the server to end the other's transaction
-            await connection.execute(select(1))
+    has_appended, may_go_on = threading.Event(), threading.Event()
 
+    def get_stuck(connection: Connection) -> None:
+        append(connection, entry(1), clock=time.time)
+        has_appended.set()
+        assert may_go_on.wait(20)
+        connection.execute(select(1))
+
+    stopped_amid = asyncio.create_task(stuck.write(get_stuck))
+    await asyncio.to_thread(has_appended.wait, 20)
+    await add(store)  # waits for the server to end the other's transaction
+    may_go_on.set()
     with pytest.raises(StoreUnavailable, match="idle-in-transaction"):
-        await get_stuck()
+        await stopped_amid
     assert await count(store) == 1
     await stuck.close()
 
@@ -181,13 +242,12 @@ async def test_host_that_does_not_resolve_is_unavailable() -> None:
 
 
 async def test_message_about_a_failed_statement_keeps_its_values(store: Store) -> None:
-    async def write_to_a_table_that_is_gone() -> None:
-        async with store.transaction() as connection:
-            await connection.execute(text("DROP TABLE proof_ids"))
-            await connection.execute(text("INSERT INTO proof_ids (jkt) VALUES (:jkt)"), {"jkt": "s3cret"})
+    def write_to_a_table_that_is_gone(connection: Connection) -> None:
+        connection.execute(text("DROP TABLE proof_ids"))
+        connection.execute(text("INSERT INTO proof_ids (jkt) VALUES (:jkt)"), {"jkt": "s3cret"})
 
     with pytest.raises(StoreUnavailable, match="proof_ids") as unavailable:
-        await write_to_a_table_that_is_gone()
+        await store.write(write_to_a_table_that_is_gone)
     assert "s3cret" not in str(unavailable.value)
 
 
@@ -223,7 +283,14 @@ async def test_waiting_for_the_lock_of_another_process_does_not_stop_the_event_l
 @ON_SQLITE
 async def test_full_disk_is_unavailable_until_there_is_room(store: Store) -> None:
     async def add_body(event_id: str) -> None:
-        values = {"repository_uuid": "r", "event_id": event_id, "sub": "s", "content_digest": "d", "event_type": "t"}
+        values = {
+            "issuer": "i",
+            "source": "r",
+            "event_id": event_id,
+            "subject": "s",
+            "content_digest": "d",
+            "event_type": "t",
+        }
         values |= {"state": "running", "identity": "{}", "asserted": "{}", "audit_hash": "h", "scope": ""}
         row = {**values, "body": b"x" * 200_000, "received_at": 0, "audit_seq": 1}
         await store.write(lambda connection: connection.execute(insert(receipts), row))
@@ -236,8 +303,8 @@ async def test_full_disk_is_unavailable_until_there_is_room(store: Store) -> Non
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     await add_body("fits")
-    async with store.reading() as connection:
-        assert list(await connection.scalars(select(receipts.c.event_id))) == ["fits"]
+    ids = await store.read(lambda connection: list(connection.scalars(select(receipts.c.event_id))))
+    assert ids == ["fits"]
 
 
 @ON_SQLITE

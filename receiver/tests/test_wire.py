@@ -70,6 +70,11 @@ def test_header_over_the_limit_is_refused(served) -> None:
     [
         (["Authorization: DPoP a", "authorization: DPoP b"], "token-invalid"),
         (["Authorization: DPoP \xff\xfe"], "token-invalid"),
+        (["Handoff-Authorization: DPoP a", "Handoff-Authorization: DPoP a"], "token-invalid"),
+        (["Handoff-Authorization: DPoP a", "Authorization: DPoP a"], "token-invalid"),
+        (["Handoff-Authorization: DPoP a", "Authorization: dpop"], "token-invalid"),
+        (["Handoff-Authorization: Bearer a", "Authorization: DPoP a"], "token-invalid"),
+        (["Handoff-Authorization: "], "token-invalid"),
         (["Authorization: DPoP a\tb"], "token-invalid"),
         (["DPoP: a", "DPoP: b"], "token-missing"),
     ],
@@ -90,6 +95,13 @@ def test_client_that_goes_away_in_its_body_leaves_nothing_but_a_refusal(served, 
         connection.sendall(request("POST /handoff/events HTTP/1.1", "Content-Length: 100", body=b"x"))
     served.exchange(request("GET /handoff/health HTTP/1.1"))
     assert {record["decision"] for record in records()} <= {"refused"}
+
+
+@pytest.mark.parametrize(("route", "expected"), [("token", "token-request-malformed"), ("events", "event-malformed")])
+def test_body_that_never_comes_to_its_end_is_refused_in_time(served, monkeypatch, route: str, expected: str) -> None:
+    monkeypatch.setattr("fastapi_handoff.web.body.BODY_SECONDS", 0.2)
+    answer = served.exchange(request(f"POST /handoff/{route} HTTP/1.1", "Content-Length: 100", body=b"half"))
+    assert (status(answer), code(answer)) == (400, expected)
 
 
 async def test_event_over_the_wire(served, receiver) -> None:

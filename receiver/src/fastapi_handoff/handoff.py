@@ -15,7 +15,7 @@ from fastapi_handoff.dispatch import Dispatcher, Handlers, HandlerThreads
 from fastapi_handoff.events import SigningSecrets
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.issuers.jwks import IssuerKeys
-from fastapi_handoff.policy import Policy
+from fastapi_handoff.policy import Policy, PolicyError
 from fastapi_handoff.request import normal_url, require_transport
 from fastapi_handoff.store import Store, StoreUnavailable
 
@@ -69,6 +69,8 @@ class Handoff:
         base = bitbucket_url.removesuffix("/")
         require_transport(base, "`bitbucket_url`")
         issuers = [KINDS[table.kind].from_settings(table, base) for table in self.policy.issuers]
+        if len({issuer.url for issuer in issuers}) < len(issuers):
+            raise PolicyError("two issuers of the policy are the same one: their grants could not be told apart")
         self._issuer_keys = [IssuerKeys(issuer, monotonic=time.monotonic) for issuer in issuers]
         keys = SigningKeys(self._store, monotonic=time.monotonic)
         parts = urlsplit(self.url)

@@ -61,5 +61,6 @@ async def test_attack_is_refused_recorded_and_harmless(attack: Attack, receivers
 
 def test_corpus_is_large_and_holds_every_code() -> None:
     assert len(CORPUS) >= 80
-    elsewhere = {"issuer-unavailable", "store-unavailable"}
+    # No token of Bitbucket's meets the last: its lifetime is not published. `test_subject_token.py` does.
+    elsewhere = {"issuer-unavailable", "store-unavailable", "step-token-lifetime-exceeded"}
     assert {attack.code for attack in CORPUS.values()} == CODES.keys() - elsewhere

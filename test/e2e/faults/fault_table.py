@@ -158,6 +158,7 @@ EXCHANGE = [
     ),
 ]
 
+SCOPE_MISSING = {"title": "a fault", "status": 403, "code": "scope-missing", "trace": []}
 OTHERS_RECEIPT = changed(id="evt_00000000000000000000000000000000")
 INTERRUPTED = changed(state="interrupted", detail="the process ended", result=None)
 
@@ -191,7 +192,9 @@ DELIVERY = [
     done("a nonce is asked for in the second of two headers", EVENT, nonce_challenge(after_bearer=True)),
     done("the same nonce is asked for twice", EVENT, nonce_challenge(new_each_time=False)),
     unknown("another nonce each time", nonce_challenge(), line="HTTP 401", delivered=0, handled=0, for_ever=True),
-    refused("a new token is refused", EVENT, refusal(401, "token-invalid"), line="refused by the receiver: token-invalid"),
+    done("a new token is refused", EVENT, refusal(401, "token-invalid"), line="no longer good"),
+    refused("new tokens are refused", EVENT, *[refusal(401, "token-invalid")] * 2,
+            line="refused by the receiver: token-invalid"),
     done("a used token expires", EVENT, retry_later(503), refusal(401, "token-expired"), line="no longer good"),
     done("a used token gets invalid", EVENT, reset_unforwarded, refusal(401, "token-invalid"), line="no longer good"),
     unknown("token-invalid for ever", retry_later(503), *[refusal(401, "token-invalid")] * 9, line="token-invalid",
@@ -201,7 +204,15 @@ DELIVERY = [
     done("another event's receipt", EVENT, OTHERS_RECEIPT, line="the receipt of another event", delivered=2),
     Row("interrupted", EVENT, [INTERRUPTED], 6, "The handler was interrupted: the process ended", "FAILED", 1, 1),
     refused("a refusal", EVENT, refusal(403, "scope-missing"), line="refused by the receiver: scope-missing"),
-    unknown("a refusal after a lost answer", lose_answer, refusal(403, "scope-missing"), line=UNKNOWN, delivered=1, handled=1),
+    done("a refusal after a lost answer", EVENT, lose_answer, refusal(403, "scope-missing"), line="accepted before"),
+    done("a refusal of the second of two posts", EVENT, afterwards(403, SCOPE_MISSING), line="accepted before"),
+    unknown("a refusal that nobody confirms", reset_unforwarded, refusal(403, "scope-missing"), line=UNKNOWN, delivered=0,
+            handled=0),
+    done("another run's refusal", EVENT, afterwards(403, {**SCOPE_MISSING, "trace_id": "0" * 31 + "1"}),
+         line="403 for another request", delivered=2),
+    done("302 after a lost answer", EVENT, lose_answer, instead(302, location="/login"), line="HTTP 302", delivered=2),
+    done("403 without a code after a lost answer", EVENT, lose_answer, instead(403, HTML, "text/html"), line="HTTP 403",
+         delivered=2),
     done("connection gone after the answer", EVENT, hang_up_after),
 ]  # fmt: skip
 
@@ -216,7 +227,9 @@ POLLING = [
     polled("404 without a code", instead(404, HTML, "text/html"), line="HTTP 404"),
     *(polled(f"{status}", retry_later(status), line=f"the answer was {status}") for status in PASSING_STATUSES),
     polled("503, Retry-After as a date", retry_at(503, 2), line="the answer was 503"),
-    polled("503, Retry-After huge", retry_later(503, "99999999"), line=UNKNOWN, exit_code=5),
+    Row("503, Retry-After beyond WAIT_TIMEOUT", POLL, [retry_later(503, "99999999")], 0, "asking again in", "SUCCESSFUL", 1, 1,
+        {"WAIT_TIMEOUT": "2"}, accepted_first=True),
+    polled("503 for ever", retry_later(503), line="WAIT_TIMEOUT (1 s) is used up", for_ever=True, exit_code=5),
     polled("silence", silence, line=TIMED_OUT),
     polled("endless answer", endless, line=CUT),
     polled("huge headers", huge_headers, line=BROKE),
@@ -277,6 +290,9 @@ REPORTING = [
     done("silence", LAST_STATUS, silence, line=TIMED_OUT),
     done("huge headers", LAST_STATUS, huge_headers, line=BROKE),
     done("duplicated", LAST_STATUS, duplicated),
+    done("HTML 200", LAST_STATUS, instead(200, HTML, "text/html"), line="200, but not with what was sent"),
+    done("a stale answer", LAST_STATUS, instead(201, {"key": "handoff-api-production", "state": "INPROGRESS"}),
+         line="201, but not with what was sent"),
     untold("redirect", LAST_STATUS, instead(307, location="/elsewhere"), line="Bitbucket answered 307"),
     untold("404", LAST_STATUS, instead(404, {"type": "error", "error": {"message": "no"}}), line="Bitbucket answered 404"),
     untold("503, Retry-After huge", LAST_STATUS, retry_later(503, "99999999"), line="the commit was not told"),
@@ -301,6 +317,7 @@ REPORTING = [
             ("503", retry_later(503), "Bitbucket answered 503"),
             ("silence", silence, TIMED_OUT),
             ("duplicated", duplicated, "report handoff-api-production"),
+            ("HTML 200", instead(200, HTML, "text/html"), "200, but not with what was sent"),
         ]
     ),
     Row("400", INSIGHTS, [instead(400, {"code": 400, "message": "no"})], 7, "Bitbucket answered 400", None, 1, 1, NO_CREDENTIAL),

@@ -115,11 +115,6 @@ def test_bitbucket_echoes_an_oauth_consumer(faulty_scene: FaultyScene, build_dir
     assert "Bitbucket answered 401" in run.text
 
 
-def test_a_bug_while_echoes_are_about(faulty_scene: FaultyScene, build_dir: Path) -> None:
-    faulty_scene.spoil(EVENT, [receipt_with_echoes("as text")])
-    run_and_search(faulty_scene, faulty_scene.step(), build_dir, 1, FASTAPI_HANDOFF_TEST_PANIC="1")
-
-
 def test_a_token_answer_that_is_no_token_answer_is_shown_nowhere(faulty_scene: FaultyScene, build_dir: Path) -> None:
     unmasked = "an-opaque-access-token-nobody-has-seen-before"
     faulty_scene.secrets.add(unmasked)

@@ -92,7 +92,7 @@ app.add_middleware(Tap)
 @handoff.on("service.deployed", scope="deployments:write")
 async def roll_out(event: DeploymentEvent, identity: Identity) -> dict[str, Any]:
     """Behaves as the name of the service says."""
-    note(kind="handler", event=event.id, service=event.service, branch=identity.branch, custom=event.custom)
+    note(kind="handler", event=event.id, service=event.service, branch=identity.bitbucket.branch, custom=event.custom)
     if event.service == "frozen":
         raise Rejected("the change freeze lasts until Monday")
     if event.service == "broken":

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
-from fastapi_handoff.store.text import storable
+from fastapi_handoff.store import storable
 
 TEXT_LIMIT = 1024
 """Characters of one text."""

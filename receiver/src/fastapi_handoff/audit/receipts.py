@@ -12,15 +12,12 @@ from sqlalchemy.types import NullType
 
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import stored_bytes, text
-from fastapi_handoff.store.compiled import fetch
-from fastapi_handoff.store.tables import audit_records, receipts
-from fastapi_handoff.store.text import storable
+from fastapi_handoff.store import audit_records, receipts, storable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy import ColumnElement, Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from fastapi_handoff.audit.entry import AuditHead
 
@@ -60,8 +57,7 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
 
 def recorded_digest(connection: Connection, head: AuditHead) -> str | None:
     """Give the `receipt_digest` that a record names; `None` where it names none, is gone, or is not what it was."""
-    row = fetch(connection, _RECORD, {"seq": head.seq})
-    stored = stored_bytes(None if row is None else row[0])
+    stored = stored_bytes(connection.scalar(_RECORD, {"seq": head.seq}))
     if hashlib.sha256(stored).hexdigest() != head.hash:
         return None
     try:
@@ -71,7 +67,7 @@ def recorded_digest(connection: Connection, head: AuditHead) -> str | None:
     return digest
 
 
-async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[int, str | None]]:
+def receipt_problems(connection: Connection) -> Iterator[tuple[int, str | None]]:
     """Give, for each receipt, the number of the record it names and what is wrong between the two, or `None`."""
     # Not SQLite's own row number: a column that somebody adds under its name takes its place, and hides rows.
     key = (receipts.c.issuer, receipts.c.source, receipts.c.event_id)
@@ -87,7 +83,7 @@ async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[i
         .limit(PAGE)
     )
     is_sqlite = connection.dialect.name == "sqlite"
-    rows = (await connection.execute(query)).all()
+    rows = connection.execute(query).all()
     while rows:
         for row in rows:
             yield row.audit_seq if isinstance(row.audit_seq, int) else 0, next(_problems(row), None)
@@ -95,7 +91,7 @@ async def receipt_problems(connection: AsyncConnection) -> AsyncIterator[tuple[i
             return
         last = (rows[-1].issuer, rows[-1].source, rows[-1].event_id)
         after = tuple_(*map(_as_sqlite_has_it, last)) if is_sqlite else tuple_(*last)
-        rows = (await connection.execute(query.where(tuple_(*key) > after))).all()
+        rows = connection.execute(query.where(tuple_(*key) > after)).all()
 
 
 def _as_sqlite_has_it(value: Any) -> ColumnElement[Any]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, select
 
-from fastapi_handoff.store.tables import audit_records
+from fastapi_handoff.store import audit_records
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Connection
 
 PAGE = 500
 """Records in memory at once."""
@@ -59,7 +59,7 @@ def text(stored: Any) -> Any:
     return stored.decode(errors="surrogateescape") if isinstance(stored, bytes) else stored
 
 
-async def pages(connection: AsyncConnection, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+def pages(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Any]]:
     """Give the rows of a query on the records, in the chain's order.
 
     By key and not by offset: the last page costs no more than the first. On a `Store.snapshot()`, all pages show the
@@ -67,24 +67,24 @@ async def pages(connection: AsyncConnection, query: Select[Any]) -> AsyncIterato
     """
     # SQLite only, and only in a table made anew: nothing comes behind NULL, so who counts the rows tells of those.
     ordered = query.where(COLUMNS.seq.is_not(None)).order_by(COLUMNS.seq).limit(PAGE)
-    rows = (await connection.execute(ordered)).all()
+    rows = connection.execute(ordered).all()
     while rows:
         yield rows
         if len(rows) < PAGE:
             return
-        rows = (await connection.execute(ordered.where(COLUMNS.seq > rows[-1].seq))).all()
+        rows = connection.execute(ordered.where(COLUMNS.seq > rows[-1].seq)).all()
 
 
-async def newest(connection: AsyncConnection, which: Filter, limit: int) -> list[tuple[int, bytes]]:
+def newest(connection: Connection, which: Filter, limit: int) -> list[tuple[int, bytes]]:
     """Give the newest `limit` records that match, as number and stored bytes, the oldest of them first."""
     query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions()).order_by(COLUMNS.seq.desc()).limit(limit)
-    return [(row.seq, stored_bytes(row.record)) for row in reversed((await connection.execute(query)).all())]
+    return [(row.seq, stored_bytes(row.record)) for row in reversed(connection.execute(query).all())]
 
 
-async def matching(connection: AsyncConnection, which: Filter) -> AsyncIterator[tuple[int, bytes]]:
+def matching(connection: Connection, which: Filter) -> Iterator[tuple[int, bytes]]:
     """Give every record that matches, as number and stored bytes."""
     query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions())
-    async for rows in pages(connection, query):
+    for rows in pages(connection, query):
         for row in rows:
             yield row.seq, stored_bytes(row.record)
 

@@ -12,14 +12,12 @@ from fastapi_handoff.audit import links
 from fastapi_handoff.audit.entry import AuditHead
 from fastapi_handoff.audit.receipts import receipt_problems
 from fastapi_handoff.audit.rows import COLUMNS, PAGE, pages
-from fastapi_handoff.store.tables import audit_records, receipts
+from fastapi_handoff.store import audit_records, receipts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from fastapi_handoff.store import Store
+    from sqlalchemy import Connection
 
 KEPT_PROBLEMS = 100
 """A record inserted near the start makes every later one wrong: keep the first problems, count the rest."""
@@ -64,24 +62,21 @@ def ignore(_: str, __: int, ___: int) -> None:
     """Show no progress."""
 
 
-async def verify(store: Store, *, anchors: Iterable[AuditHead] = (), progress: Progress = ignore) -> Verification:
+def verify(connection: Connection, *, anchors: Iterable[AuditHead] = (), progress: Progress = ignore) -> Verification:
     """Check every record, every link, every receipt, and the anchors: heads that receipts outside the database show.
 
-    Reads one snapshot, so it may run while the receiver works.
+    `connection` is a `Store.snapshot()`, so it may run while the receiver works.
     Without an anchor nothing can tell a chain from one whose newest records were cut off or that was written anew
     from some record on, except receipts that still name what was there.
     """
     found = Verification()
-    async with store.snapshot() as connection:
-        await _records(connection, found, list(anchors), progress)
-        await _receipts(connection, found, progress)
+    _records(connection, found, list(anchors), progress)
+    _receipts(connection, found, progress)
     return found
 
 
-async def _records(
-    connection: AsyncConnection, found: Verification, anchors: list[AuditHead], progress: Progress
-) -> None:
-    total = await connection.scalar(select(func.max(COLUMNS.seq))) or 0
+def _records(connection: Connection, found: Verification, anchors: list[AuditHead], progress: Progress) -> None:
+    total = connection.scalar(select(func.max(COLUMNS.seq))) or 0
     query = select(audit_records, receipts.c.audit_seq.label("receipt_seq")).select_from(
         audit_records.outerjoin(
             receipts,
@@ -96,7 +91,7 @@ async def _records(
     for anchor in anchors:
         anchored.setdefault(anchor.seq, []).append(anchor.hash)
     before = links.START
-    async for rows in pages(connection, query):
+    for rows in pages(connection, query):
         for row in rows:
             if type(row.seq) is not int:
                 # SQLite only, and only in a table made anew: no place in the chain is its own.
@@ -112,7 +107,7 @@ async def _records(
                         row.seq, f"an anchor names hash `{expected}` for it: history was rewritten, here or before"
                     )
         progress("records", found.records, total)
-    held = await connection.scalar(select(func.count()).select_from(audit_records)) or 0
+    held = connection.scalar(select(func.count()).select_from(audit_records)) or 0
     if held != found.records:
         found.report(before.seq, f"the table holds {held} records, {found.records} have a number of their own")
     if found.records:
@@ -122,9 +117,9 @@ async def _records(
         found.report(seq, f"an anchor names it, but the chain {end}")
 
 
-async def _receipts(connection: AsyncConnection, found: Verification, progress: Progress) -> None:
-    total = await connection.scalar(select(func.count()).select_from(receipts)) or 0
-    async for seq, text in receipt_problems(connection):
+def _receipts(connection: Connection, found: Verification, progress: Progress) -> None:
+    total = connection.scalar(select(func.count()).select_from(receipts)) or 0
+    for seq, text in receipt_problems(connection):
         found.receipts += 1
         if text is not None:
             found.report(seq, text)

@@ -14,7 +14,6 @@ from fastapi_handoff.jose import parse as parse_jws
 from fastapi_handoff.request import LEEWAY, PROOF_BYTES, REPLAY_MEMORY, normal_url
 
 if TYPE_CHECKING:
-    from fastapi_handoff.jose import ECKey
     from fastapi_handoff.request import Checks
 
 _JTI: Final = re.compile(r"[A-Za-z0-9_-]{22,128}", re.ASCII)
@@ -43,7 +42,8 @@ def verify(
         raise checks.refuse("proof", "present", None, "proof-missing", "the request has no `DPoP` header")
     try:
         unverified = parse_jws(value, max_bytes=PROOF_BYTES)
-        key = _key(unverified.header)
+        jwk = _jwk(unverified.header)
+        key = import_p256(jwk["x"], jwk["y"])
     except MalformedJws as error:
         raise checks.refuse(
             "proof", "a JWS", "malformed", "proof-invalid", f"the proof cannot be read: {error}"
@@ -71,10 +71,10 @@ def verify(
     content_digest = claims.get("content_digest")
     if content_digest is not None and not isinstance(content_digest, str):
         raise checks.refuse("content_digest", "text", content_digest, "proof-invalid", "`content_digest` is not text")
-    return Proof(ProofId(thumbprint(key), jti, claims["iat"] + REPLAY_MEMORY), content_digest)
+    return Proof(ProofId(thumbprint(jwk["x"], jwk["y"]), jti, claims["iat"] + REPLAY_MEMORY), content_digest)
 
 
-def _key(header: dict[str, Any]) -> ECKey:
+def _jwk(header: dict[str, Any]) -> dict[str, str]:
     # Exactly these members. `jku` or `x5u` would name a key of the sender's choice, `crit` would ask for a meaning that
     # is not implemented here, and what comes next is not known to be harmless.
     if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != "dpop+jwt" or header["alg"] != "ES256":
@@ -89,7 +89,7 @@ def _key(header: dict[str, Any]) -> ECKey:
         or not isinstance(jwk["y"], str)
     ):
         raise MalformedJws("its `jwk` is not a public P-256 key of `kty`, `crv`, `x` and `y`")
-    return import_p256(jwk["x"], jwk["y"])
+    return jwk
 
 
 def _require(claims: dict[str, Any], name: str, expected: str, checks: Checks) -> None:

@@ -90,7 +90,13 @@ class DPoPAuthenticator:
 
 
 def _token_text(headers: RequestHeaders, checks: Checks) -> str:
-    value = headers.one("authorization")
+    """Return the access token of `Handoff-Authorization`, or of `Authorization` where there is no such header.
+
+    A gateway in front (AWS IAM, an OAuth proxy) may need `Authorization` for a credential of its own.
+    """
+    values = {name: headers.one(name) for name in ("handoff-authorization", "authorization")}
+    name = "authorization" if values["handoff-authorization"] is None else "handoff-authorization"
+    value = values[name]
     if value is None:
         raise checks.refuse(
             "authorization", "DPoP", None, "token-missing", "the request has no `Authorization: DPoP` header"
@@ -99,6 +105,9 @@ def _token_text(headers: RequestHeaders, checks: Checks) -> str:
     if match is None:
         # A `Bearer` of the same token must not pass: it would do without the proof, so a stolen token would do.
         raise checks.refuse(
-            "authorization", "DPoP", "another scheme", "token-invalid", "`Authorization` is not `DPoP` and a token"
+            name, "DPoP", "another scheme", "token-invalid", f"`{name.title()}` is not `DPoP` and a token"
         )
+    if name == "handoff-authorization" and (values["authorization"] or "").lower().startswith("dpop"):
+        # A gateway may have looked at the one that is not looked at here.
+        raise checks.refuse(name, "one DPoP token", "two", "token-invalid", "the request has two DPoP access tokens")
     return match[1]

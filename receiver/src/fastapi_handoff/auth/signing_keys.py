@@ -42,6 +42,8 @@ class SigningKey:
     kid: str
     """RFC 7638 thumbprint."""
     private: ECKey = field(repr=False)
+    x: str
+    y: str
     signs_until: int
     not_after: int
 
@@ -49,21 +51,18 @@ class SigningKey:
     def generate(cls, now: int) -> SigningKey:
         """Make a key that signs from `now` (unix seconds) on."""
         private = generate_p256()
-        return cls(thumbprint(private), private, now + ROTATION_SECONDS, now + PUBLISHED_SECONDS)
+        public = private.as_dict(private=False)
+        x, y = str(public["x"]), str(public["y"])
+        return cls(thumbprint(x, y), private, x, y, now + ROTATION_SECONDS, now + PUBLISHED_SECONDS)
 
     @property
     def public(self) -> ECKey:
         """The public half."""
-        return import_p256(*self._coordinates())
+        return import_p256(self.x, self.y)
 
     def public_jwk(self) -> dict[str, str]:
         """Return the public half as `/jwks.json` has it."""
-        x, y = self._coordinates()
-        return {"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": self.kid, "alg": "ES256", "use": "sig"}
-
-    def _coordinates(self) -> tuple[str, str]:
-        public = self.private.as_dict(private=False)
-        return str(public["x"]), str(public["y"])
+        return {"kty": "EC", "crv": "P-256", "x": self.x, "y": self.y, "kid": self.kid, "alg": "ES256", "use": "sig"}
 
 
 @dataclass(frozen=True, slots=True)

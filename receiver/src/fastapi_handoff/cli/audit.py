@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -21,7 +20,9 @@ from fastapi_handoff.cli.output import Misused, harmless, say, table
 from fastapi_handoff.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
 
 STORE_VARIABLE = "HANDOFF_STORE"
 DEFAULT_LIMIT = 50
@@ -80,8 +81,8 @@ def run_verify(options: argparse.Namespace) -> int:
     """Verify, and say what is wrong."""
     shown = options.progress or sys.stderr.isatty()
 
-    async def work(store: Store) -> int:
-        found = await verify(store, anchors=options.anchor, progress=_progress() if shown else ignore)
+    def work(connection: Connection) -> int:
+        found = verify(connection, anchors=options.anchor, progress=_progress() if shown else ignore)
         for problem in found.problems:
             sys.stdout.write(f"record {problem.seq}: {harmless(problem.text)}\n")
         if more := found.problem_count - len(found.problems):
@@ -94,34 +95,32 @@ def run_verify(options: argparse.Namespace) -> int:
         sys.stdout.write(f"broken: {found.problem_count} problems in {counted}\n")
         return 1
 
-    return _with_store(options, work)
+    return _with_snapshot(options, work)
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Show records as a table."""
 
-    async def work(store: Store) -> int:
-        async with store.reading() as connection:
-            records = await newest(connection, _filter(options), options.limit)
+    def work(connection: Connection) -> int:
+        records = newest(connection, _filter(options), options.limit)
         for line in table(HEADER, (_row(seq, stored) for seq, stored in records)):
             sys.stdout.write(f"{line}\n")
         return 0
 
-    return _with_store(options, work)
+    return _with_snapshot(options, work)
 
 
 def run_export(options: argparse.Namespace) -> int:
     """Write records as lines."""
 
-    async def work(store: Store) -> int:
-        async with store.snapshot() as connection:
-            return await _export(matching(connection, _filter(options)), as_ocsf=options.format == "ocsf")
+    def work(connection: Connection) -> int:
+        return _export(matching(connection, _filter(options)), as_ocsf=options.format == "ocsf")
 
-    return _with_store(options, work)
+    return _with_snapshot(options, work)
 
 
-async def _export(records: AsyncIterator[tuple[int, bytes]], *, as_ocsf: bool) -> int:
-    async for seq, stored in records:
+def _export(records: Iterator[tuple[int, bytes]], *, as_ocsf: bool) -> int:
+    for seq, stored in records:
         try:
             record = decode(stored)
         except ValueError as error:
@@ -133,23 +132,15 @@ async def _export(records: AsyncIterator[tuple[int, bytes]], *, as_ocsf: bool) -
     return 0
 
 
-def _with_store(options: argparse.Namespace, work: Callable[[Store], Any]) -> int:
+def _with_snapshot(options: argparse.Namespace, work: Callable[[Connection], int]) -> int:
     if not options.store:
         raise Misused(f"no store: give `--store URL` or set `{STORE_VARIABLE}`")
     try:
         store = Store(options.store, read_only=True)
     except ValueError as error:
         raise Misused(str(error)) from None
-
-    async def open_and_work() -> int:
-        try:
-            await store.open()
-            code: int = await work(store)
-        finally:
-            await store.close()
-        return code
-
-    return asyncio.run(open_and_work())
+    with store.snapshot() as connection:
+        return work(connection)
 
 
 def _progress() -> Progress:

@@ -12,8 +12,7 @@ from fastapi_handoff.dispatch.receipt import context_of, key_of
 from fastapi_handoff.dispatch.states import Happening, Hold, Lease, State, Step, step
 from fastapi_handoff.events import content_digest
 from fastapi_handoff.request import DETAIL_CHARACTERS
-from fastapi_handoff.store import audit_records, change_one, receipts
-from fastapi_handoff.store.text import storable
+from fastapi_handoff.store import audit_records, change_one, receipts, storable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -43,9 +42,7 @@ _HAS_OUTCOME: Final = exists().where(
 _FIND: Final = select(receipts, _HAS_ENDED.label("lease_has_ended")).where(*_IS_KEY)
 _FIND_OUTCOME: Final = select(_C.event_id).where(*_IS_KEY, _HAS_OUTCOME)
 _WRITTEN: Final = [column.name for column in _C if column.name != "lease_until"]
-_INSERT: Final = insert(receipts).values(
-    {name: bindparam(f"new_{name}") for name in _WRITTEN} | {"lease_until": _LEASE_FROM_NOW}
-)
+_INSERT: Final = insert(receipts).values(lease_until=_LEASE_FROM_NOW)
 _CLAIM_NEW: Final = (
     update(receipts)
     .where(
@@ -126,7 +123,7 @@ class ReceiptTable:
         """Record and store a new receipt, and return it as it is stored."""
         head = append(connection, context.entry("accepted", receipt=receipt_digest(row)), clock=self._clock)
         row = {**row, "lease_owner": self._owner, "audit_seq": head.seq, "audit_hash": head.hash}
-        change_one(connection, _INSERT, {f"new_{name}": row[name] for name in _WRITTEN} | {"lease": self._lease})
+        change_one(connection, _INSERT, {name: row[name] for name in _WRITTEN} | {"lease": self._lease})
         return {**row, "lease_has_ended": False}
 
     def claim_new(self, connection: Connection, row: Row) -> Row | None:

@@ -107,7 +107,11 @@ def verify(
         got = claims.get(name)
         if got != expected:
             raise checks.refuse(
-                name, expected, got, "issuer-unknown", "the step token comes from another workspace than the policy's"
+                name,
+                expected,
+                got,
+                "issuer-unknown",
+                f"the step token's `{name}` is not the policy's: another workspace has, or had, the same name",
             )
         checks.passed(name, expected)
     checks.disclosed = True

@@ -76,7 +76,6 @@ def import_rsa(entry: dict[str, Any]) -> RSAKey:
     return key
 
 
-def thumbprint(key: ECKey) -> str:
-    """Return the RFC 7638 thumbprint of a key, base64url of its SHA-256."""
-    public = key.as_dict(private=False)
-    return jwk.thumbprint({name: public[name] for name in ("crv", "kty", "x", "y")})
+def thumbprint(x: str, y: str) -> str:
+    """Return the RFC 7638 thumbprint of a P-256 key: base64url of a SHA-256."""
+    return jwk.thumbprint({"crv": "P-256", "kty": "EC", "x": x, "y": y})

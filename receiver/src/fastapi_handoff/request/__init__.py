@@ -10,6 +10,7 @@ from fastapi_handoff.request.context import RequestContext
 from fastapi_handoff.request.headers import RequestHeaders, text_path, trace_id
 from fastapi_handoff.request.limits import (
     ACCESS_TOKEN_LIFETIME,
+    BODY_SECONDS,
     DETAIL_CHARACTERS,
     EVENT_BODY_BYTES,
     HEADER_BYTES,
@@ -26,6 +27,7 @@ from fastapi_handoff.request.url import normal_url, require_transport
 
 __all__ = [
     "ACCESS_TOKEN_LIFETIME",
+    "BODY_SECONDS",
     "CODES",
     "DETAIL_CHARACTERS",
     "EVENT_BODY_BYTES",

@@ -16,6 +16,7 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 _TRACE_ID_KEY: Final = "fastapi_handoff.trace_id"
 _ONCE: Final = {
     "authorization": "token-invalid",
+    "handoff-authorization": "token-invalid",
     "dpop": "proof-invalid",
     "content-digest": "digest-mismatch",
     "webhook-id": "event-malformed",

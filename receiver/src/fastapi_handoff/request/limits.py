@@ -22,6 +22,8 @@ ACCESS_TOKEN_LIFETIME: Final = 300
 
 TOKEN_BODY_BYTES: Final = 64 * 1024
 EVENT_BODY_BYTES: Final = 256 * 1024
+BODY_SECONDS: Final = 30
+"""For a whole body to come, of the handoff's own routes."""
 HEADER_BYTES: Final = 16 * 1024
 TOKEN_BYTES: Final = 8 * 1024
 """A step token's or an access token's length."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from alembic.command import upgrade as alembic_upgrade
@@ -13,48 +14,49 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from fastapi_handoff.store import sqlite
 from fastapi_handoff.store.errors import StoreUnavailable
 from fastapi_handoff.store.tables import VERSION_TABLE
+from fastapi_handoff.store.writer import is_busy
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-MIGRATION_LOCK = 0x68616E646F666602
-"""The PostgreSQL advisory lock of an upgrade: of replicas that start at once, one upgrades, the rest find it done."""
 
 WRITE_AHEAD_LOG_ATTEMPTS = 50
 
+_ALEMBIC = Lock()
+"""Alembic keeps what it works on in globals of its own, and two stores may be opened at once, each in its thread."""
 
-async def write_ahead_log(engine: AsyncEngine) -> None:
+
+def write_ahead_log(connection: Connection) -> None:
     """Let readers of an SQLite file go on while one writes. A property of the file, never set in a transaction."""
     for remaining in reversed(range(WRITE_AHEAD_LOG_ATTEMPTS)):
         try:
-            async with engine.connect() as connection:
-                await connection.execute(text("PRAGMA journal_mode = WAL"))
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         except OperationalError as error:
             # Another replica that starts does the same; SQLite answers `locked` at once here, without its usual wait.
-            if not remaining or not sqlite.is_busy(error.orig):
+            if not remaining or not is_busy(error.orig):
                 raise
         else:
             return
-        await asyncio.sleep(0.1)
+        time.sleep(0.1)
 
 
-async def upgrade(connection: AsyncConnection) -> None:
-    """Upgrade to the newest revision inside the caller's transaction: done as a whole, or not at all."""
+def upgrade(connection: Connection) -> None:
+    """Upgrade to the newest revision, done as a whole or not at all.
+
+    A job of the one writer: of replicas that start at once, one upgrades, and the rest find it done.
+    """
     if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-        encoding = await connection.scalar(text("SHOW server_encoding"))
+        encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
             raise StoreUnavailable(f"the database's encoding is `{encoding}`: expected `UTF8`, create it with that")
-    await connection.run_sync(_upgrade)
+    with _ALEMBIC:
+        _upgrade(connection)
 
 
-async def require_head(connection: AsyncConnection) -> None:
+def require_head(connection: Connection) -> None:
     """Refuse a schema that is older or newer than this version of the package."""
-    found = await connection.run_sync(lambda sync: _context(sync).get_current_revision())
+    found = _context(connection).get_current_revision()
     expected = ScriptDirectory.from_config(_config()).get_current_head()
     if found is None:
         raise StoreUnavailable("the database holds no store of fastapi-handoff: check the URL, or start the app once")

@@ -17,41 +17,6 @@ if TYPE_CHECKING:
 
 _TEXT: Final = {"type": "string"}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
-_PROOF_CODES: Final = ("proof-missing", "proof-invalid", "proof-replayed")
-_CALLER_CODES: Final = ("token-missing", "token-invalid", "token-expired", "key-mismatch", *_PROOF_CODES)
-_TOKEN_CODES: Final = (
-    "token-request-malformed",
-    "resource-mismatch",
-    "step-token-malformed",
-    "issuer-unknown",
-    "step-token-signature-invalid",
-    "step-token-expired",
-    "step-token-not-yet-valid",
-    "step-token-lifetime-exceeded",
-    "audience-mismatch",
-    "claims-missing",
-    "no-grant-matches",
-    "scope-not-granted",
-    "step-token-already-bound",
-    "issuer-unavailable",
-    "payload-too-large",
-    "store-unavailable",
-)
-_EVENT_CODES: Final = (
-    *_CALLER_CODES,
-    "digest-mismatch",
-    "signature-missing",
-    "signature-invalid",
-    "timestamp-out-of-window",
-    "payload-too-large",
-    "event-malformed",
-    "event-not-handled",
-    "identity-mismatch",
-    "scope-missing",
-    "event-conflict",
-    "receipt-damaged",
-    "store-unavailable",
-)
 
 
 def _object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
@@ -147,19 +112,22 @@ def _refusal(codes: tuple[str, ...], *, at_token: bool) -> dict[str, Any]:
     return _object({**own, **common}, "audit")
 
 
-def _refusals(codes: tuple[str, ...], *, at_token: bool = False) -> dict[int | str, dict[str, Any]]:
+def _refusals(endpoint: str) -> dict[int | str, dict[str, Any]]:
+    at_token = endpoint == "token"
     by_status: dict[int, tuple[str, ...]] = {}
-    for code in codes:
-        status = 400 if at_token and code in _PROOF_CODES else CODES[code].status
-        by_status[status] = (*by_status.get(status, ()), code)
+    for name, code in CODES.items():
+        if endpoint in code.at:
+            # RFC 9449, section 5: at the token endpoint an invalid proof is a 400.
+            status = 400 if at_token and name.startswith("proof-") else code.status
+            by_status[status] = (*by_status.get(status, ()), name)
     media_type = "application/json" if at_token else "application/problem+json"
     return {
         status: {
-            "description": "\n".join(f"- `{code}`: {CODES[code].title}" for code in codes),
-            "content": {media_type: {"schema": _refusal(codes, at_token=at_token)}},
+            "description": "\n".join(f"- `{name}`: {CODES[name].title}" for name in names),
+            "content": {media_type: {"schema": _refusal(names, at_token=at_token)}},
             "headers": _headers(status),
         }
-        for status, codes in sorted(by_status.items())
+        for status, names in sorted(by_status.items())
     }
 
 
@@ -198,7 +166,7 @@ TOKEN: Final[dict[str, Any]] = {
     "summary": "Exchange a step token for an access token (RFC 8693)",
     "responses": {
         200: _json("The access token, bound to the proof's key.", _TOKEN),
-        **_refusals((*_TOKEN_CODES, *_PROOF_CODES), at_token=True),
+        **_refusals("token"),
     },
     "openapi_extra": {
         "parameters": [_DPOP],
@@ -207,7 +175,7 @@ TOKEN: Final[dict[str, Any]] = {
 }
 EVENTS: Final[dict[str, Any]] = {
     "summary": "Deliver an event",
-    "responses": {**_RECEIPTS, **_refusals(_EVENT_CODES)},
+    "responses": {**_RECEIPTS, **_refusals("events")},
     "openapi_extra": {
         "security": [{"DPoP": []}],
         "parameters": [
@@ -230,7 +198,7 @@ RECEIPT: Final[dict[str, Any]] = {
     "summary": "Ask what became of an event of this step",
     "responses": {
         **_RECEIPTS,
-        **_refusals((*_CALLER_CODES, "payload-too-large", "event-not-found", "receipt-damaged", "store-unavailable")),
+        **_refusals("receipt"),
     },
     "openapi_extra": {
         "parameters": [
@@ -243,7 +211,7 @@ KEYS: Final[dict[str, Any]] = {
     "summary": "The public keys of the access tokens",
     "responses": {
         200: _json("A JWK set.", _object({"keys": {"type": "array", "items": {"type": "object"}}})),
-        **_refusals(("store-unavailable",)),
+        **_refusals("keys"),
     },
 }
 _HEALTH: Final = _object(
