@@ -194,5 +194,5 @@ async def test_campaign_of_kills_and_an_outage_is_told_truly(
     accepted = [r["event_id"] for r in records() if r["action"] == "event.accept" and r["decision"] == "accepted"]
     assert sorted(accepted) == sorted(told)
     found = verified(Store(store_url, read_only=True))
-    assert (found.problems, found.records, found.receipts) == ([], len(records()), 72)
+    assert (found.findings, found.records, found.receipts) == ([], len(records()), 72)
     assert not any(json.dumps(token) in replica.log() for replica in three)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _C: Final = receipts.c
 _MAX_UNATTENDED: Final = 1000
+_NOBODY: Final = ""
+"""The owner of a lease that was given back."""
 _COPY_CHARACTERS: Final = 256
 """What is copied from a record for its filters is cut to this."""
 _IS_KEY: Final = (
@@ -201,7 +203,7 @@ class ReceiptTable:
         """Return what a step makes of a row, its record excepted."""
         new = {**row, "state": taken.to.value, "attempts": row["attempts"] + taken.attempts}
         if taken.hold is not Hold.KEPT:
-            new["lease_owner"] = self._owner if taken.hold is Hold.TAKEN else None
+            new["lease_owner"] = {Hold.TAKEN: self._owner, Hold.ENDED: _NOBODY, Hold.NONE: None}[taken.hold]
         if taken.hold is Hold.NONE:
             detail = f"{reason}, so the handler was not started" if reason else taken.detail
             if outcome is not None and outcome.detail is not None:
@@ -219,7 +221,7 @@ class ReceiptTable:
 def _digest(row: Row) -> str:
     # A column of SQLite's holds what was put there: what is no text is no text that was recorded.
     return receipt_digest(
-        {name: value if isinstance(value, str | None) else repr(value) for name, value in row.items()}
+        {name: value if isinstance(value, str | int | None) else repr(value) for name, value in row.items()}
     )
 
 
