@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from fastapi_handoff.audit import AuditHead, append, receipt_digest, recorded_digest
 from fastapi_handoff.dispatch.database_time import database_time
@@ -12,7 +13,7 @@ from fastapi_handoff.dispatch.receipt import context_of, key_of
 from fastapi_handoff.dispatch.states import Happening, Hold, Lease, State, Step, step
 from fastapi_handoff.events import content_digest
 from fastapi_handoff.request import DETAIL_CHARACTERS
-from fastapi_handoff.store import audit_records, change_one, receipts, storable
+from fastapi_handoff.store import StoreUnavailable, audit_records, change_one, receipts, storable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -125,7 +126,11 @@ class ReceiptTable:
         """Record and store a new receipt, and return it as it is stored."""
         head = append(connection, context.entry("accepted", receipt=receipt_digest(row)), clock=self._clock)
         row = {**row, "lease_owner": self._owner, "audit_seq": head.seq, "audit_hash": head.hash}
-        change_one(connection, _INSERT, {name: row[name] for name in _WRITTEN} | {"lease": self._lease})
+        try:
+            change_one(connection, _INSERT, {name: row[name] for name in _WRITTEN} | {"lease": self._lease})
+        except IntegrityError:
+            # It was looked for in this transaction, and no other writer adds one meanwhile: a trigger refuses it.
+            raise StoreUnavailable("a trigger or a rule refuses new receipts") from None
         return {**row, "lease_has_ended": False}
 
     def claim_new(self, connection: Connection, row: Row) -> Row | None:
