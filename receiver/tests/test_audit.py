@@ -23,6 +23,7 @@ from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.plain import TEXT_LIMIT, VALUE_LIMIT, plain
 from fastapi_handoff.audit.record import GENESIS, build, decode, encode
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records, proof_ids
+from fuzzing import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -358,7 +359,8 @@ def test_keys_that_become_equal_do_not_hide_each_other() -> None:
     assert sorted(plain({chr(code): code for code in codes}).values()) == list(codes)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(300), deadline=None)
 @given(json_values)
 @example({"\ue000": 1, "\U00010000": 2})
 @example({"a": 2**53, "b": -0.0, "\x7f": "\u2028"})
@@ -369,7 +371,8 @@ def test_stored_bytes_are_rfc_8785_whatever_is_asserted(value: Any) -> None:
     assert decode(stored) == record
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(200), deadline=None)
 @given(json_values)
 def test_same_value_becomes_the_same_json_each_time(value: Any) -> None:
     once = plain(value)
@@ -377,14 +380,16 @@ def test_same_value_becomes_the_same_json_each_time(value: Any) -> None:
     assert plain(value) == once
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers() | st.floats(allow_nan=False))
 def test_only_numbers_that_every_reader_keeps_exact_stay_numbers(number: float) -> None:
     kept = isinstance(number, int) and abs(number) <= SAFE_INTEGER
     assert plain(number) == (number if kept else repr(number))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.fuzz
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_reading_bytes_that_are_no_record_is_a_value_error(stored: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it|^its"):
