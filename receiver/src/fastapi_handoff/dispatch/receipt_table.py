@@ -43,9 +43,7 @@ _HAS_OUTCOME: Final = exists().where(
 _FIND: Final = select(receipts, _HAS_ENDED.label("lease_has_ended")).where(*_IS_KEY)
 _FIND_OUTCOME: Final = select(_C.event_id).where(*_IS_KEY, _HAS_OUTCOME)
 _WRITTEN: Final = [column.name for column in _C if column.name != "lease_until"]
-_INSERT: Final = insert(receipts).values(
-    {name: bindparam(f"new_{name}") for name in _WRITTEN} | {"lease_until": _LEASE_FROM_NOW}
-)
+_INSERT: Final = insert(receipts).values(lease_until=_LEASE_FROM_NOW)
 _CLAIM_NEW: Final = (
     update(receipts)
     .where(
@@ -126,7 +124,7 @@ class ReceiptTable:
         """Record and store a new receipt, and return it as it is stored."""
         head = append(connection, context.entry("accepted", receipt=receipt_digest(row)), clock=self._clock)
         row = {**row, "lease_owner": self._owner, "audit_seq": head.seq, "audit_hash": head.hash}
-        change_one(connection, _INSERT, {f"new_{name}": row[name] for name in _WRITTEN} | {"lease": self._lease})
+        change_one(connection, _INSERT, {name: row[name] for name in _WRITTEN} | {"lease": self._lease})
         return {**row, "lease_has_ended": False}
 
     def claim_new(self, connection: Connection, row: Row) -> Row | None:

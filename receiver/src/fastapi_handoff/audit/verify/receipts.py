@@ -104,8 +104,10 @@ def _progress(row: Any) -> Iterator[str]:
     if type(row.attempts) is not int or row.attempts < 0:
         yield f"has `{row.attempts!r}` attempts"
     is_over = row.state not in UNFINISHED
+    lease = row.lease_owner, row.lease_until
     is_leased = isinstance(row.lease_owner, str) and type(row.lease_until) is int
-    if (row.lease_owner is not None or row.lease_until is not None) and (is_over or not is_leased):
+    # A lease that was given back is nobody's, and ended.
+    if lease != (None, None) and (is_over or not (is_leased or lease == (None, 0))):
         yield f"is `{row.state}` and has the lease `{row.lease_owner!r}` until `{row.lease_until!r}`"
     if is_over != (type(row.completed_at) is int) or not (is_over or row.completed_at is None):
         yield f"is `{row.state}` and ended at `{row.completed_at!r}`"
