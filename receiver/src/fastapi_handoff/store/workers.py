@@ -111,7 +111,7 @@ class Workers:
         self._is_closed = False
 
     async def close(self) -> None:
-        """Refuse every job until `open`: none may hold on to what is closed next. What waits or is under way ends here."""
+        """End what is under way, refuse what waits, and refuse every job until `open`."""
         self._is_closed = True
         await self._stop()
         if self._executor is not None:
