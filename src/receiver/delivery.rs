@@ -121,8 +121,8 @@ async fn post(
 /// the question is refused and recorded, too.
 fn may_be_accepted_all_the_same(error: &TryError, earlier: Arrival) -> bool {
     match (error, error.refusal().and_then(Refusal::known_code)) {
-        // The receipt under this id is that of the other event.
-        (_, None | Some(RefusalCode::EventConflict)) => false,
+        // The receipt under this id is that of another event, or cannot be read.
+        (_, None | Some(RefusalCode::EventConflict | RefusalCode::ReceiptDamaged)) => false,
         // The access token of the try before was refused, and there is no other.
         (TryError::Exchange(_), Some(_)) => true,
         (_, Some(code)) => earlier == Arrival::Possible || code == RefusalCode::ScopeMissing,
@@ -162,10 +162,11 @@ fn end(error: TryError, ending: Ending, earlier: Arrival) -> DeliveryError {
         TryError::Refused(refusal) if ending == Ending::Final => {
             // A refusal tells that the handler did not run only where it is the receiver's own and no earlier try may
             // have arrived. Without a code it is from something in between, which may have got the receiver's answer.
-            if earlier == Arrival::Impossible && refusal.code.is_some() {
-                return DeliveryError::Refused(refusal);
+            let error = TryError::Refused(refusal);
+            match (earlier.max(error.arrival()), error) {
+                (Arrival::Impossible, TryError::Refused(refusal)) => return DeliveryError::Refused(refusal),
+                (_, error) => (Stage::PostingAgain, error),
             }
-            (Stage::PostingAgain, TryError::Refused(refusal))
         }
         TryError::TokenNoLongerGood(refusal) if earlier == Arrival::Impossible => {
             return DeliveryError::Refused(refusal);
