@@ -43,6 +43,7 @@ def second_outcomes(connection: Connection, *, after: int | None, until: int | N
         if not connection.scalar(_RESUMES.where(_later.c.seq == seq, _earlier.c.seq > earlier)):
             yield (
                 seq,
-                f"it is a second outcome of its event, whose first is record {earlier}, and no resume is between them: "
-                "the receipt was set back, and the handler ran again, unless a refused resume says that it did not",
+                f"it is a second outcome of its event, whose first is record {earlier}, and no resume is between "
+                "them: the receipt was set back, and the handler ran again, unless a refused resume says that it "
+                "did not",
             )
