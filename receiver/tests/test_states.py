@@ -35,7 +35,7 @@ EXPECTED: dict[str, dict[str, tuple[Any, ...]]] = {
     "FAILED": {state: ("failed", [("event.outcome", "failed")], None, 0, None) for state in OPEN},
     "STOPPED": {state: ("interrupted", [("event.outcome", "interrupted")], None, 0, None) for state in OPEN},
     "ENDED_LATE": {state: (state, [("event.late_outcome", "succeeded")], SAME, 0, None) for state in OPEN + FINAL},
-    "GIVEN_BACK": {state: (state, [], None, 0, None) for state in OPEN},
+    "GIVEN_BACK": {state: (state, [], "", 0, None) for state in OPEN},
     "DIED": {"running": ("interrupted", [("event.outcome", "interrupted")], None, 0, None)},
     "DIED_TOO_OFTEN": {"running": ("interrupted", [("event.outcome", "interrupted")], None, 0, None)},
     "CAME_BACK": {state: ("interrupted", [("event.outcome", "interrupted")], None, 0, None) for state in OPEN},

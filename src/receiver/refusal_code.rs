@@ -48,6 +48,7 @@ refusal_codes! {
     SignatureMissing = "signature-missing",
     SignatureInvalid = "signature-invalid",
     TimestampOutOfWindow = "timestamp-out-of-window",
+    BodyTimeout = "body-timeout",
     PayloadTooLarge = "payload-too-large",
     EventMalformed = "event-malformed",
     EventNotHandled = "event-not-handled",
@@ -55,6 +56,7 @@ refusal_codes! {
     ScopeMissing = "scope-missing",
     EventConflict = "event-conflict",
     EventNotFound = "event-not-found",
+    ReceiptDamaged = "receipt-damaged",
     StoreUnavailable = "store-unavailable",
 }
 

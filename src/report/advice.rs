@@ -185,6 +185,9 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         C::SignatureMissing => "set SIGNING_SECRET: the receiver takes signed events only",
         C::SignatureInvalid => "give the receiver's current secret as SIGNING_SECRET",
         C::PayloadTooLarge => "send less as CUSTOM_DATA: the event may have 256 KiB",
+        C::BodyTimeout => {
+            "the network between the step and the receiver is very slow, or a proxy holds bodies back: look there"
+        }
         C::EventNotHandled => "register a handler for this event in the app (`@handoff.on(…)`), or change EVENT",
         C::EventMalformed => {
             "where the detail names a variable's value (CUSTOM_DATA, SERVICE, ENVIRONMENT, ARTIFACT_ID), change that; if not, the receiver is of another version than this pipe, or something on the way changed the request"
@@ -201,6 +204,9 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         C::EventConflict => "another event had this id",
         C::EventNotFound => {
             "the receiver does not know the event, or it is of another step: look it up with `fastapi-handoff audit list`"
+        }
+        C::ReceiptDamaged => {
+            "somebody changed the receiver's database: have its operator run `fastapi-handoff audit verify`, and look at what the handler changes before anything is run again"
         }
         C::TokenInvalid => {
             "the receiver's policy may have changed since the access token was made (a grant renamed or narrowed), or its replicas do not share one store: see the receiver's log and policy file"

@@ -327,3 +327,12 @@ async fn token_of_another_run_that_came_by_mistake_is_exchanged_anew() {
         posted(&[|request| refusal(request, 401, "key-mismatch"), |request| receipt(request, "succeeded")]).await;
     assert_eq!(kind(&delivery), "succeeded");
 }
+
+#[tokio::test]
+async fn event_whose_receipt_is_damaged_was_accepted_and_is_not_called_refused() {
+    let (delivery, server) = posted(&[|_| Reply::HangUp, |request| refusal(request, 409, "receipt-damaged")]).await;
+    assert_eq!(kind(&delivery), "may be accepted");
+    assert_eq!(server.received().len(), 3);
+    let (delivery, _) = posted(&[|request| refusal(request, 409, "receipt-damaged")]).await;
+    assert_eq!(kind(&delivery), "may be accepted");
+}

@@ -107,7 +107,7 @@ class Handoff:
                 self.url, authenticator, SigningSecrets(signing_secrets), self._handlers, self._dispatcher, clock
             ),
             keys=keys,
-            health=web.Health(self._store, self._issuer_keys),
+            health=web.Health(self._store, self._issuer_keys, clock),
         )
         """For `app.include_router(handoff.router, prefix="/handoff")`."""
 

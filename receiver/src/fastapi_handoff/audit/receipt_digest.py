@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
 from sqlalchemy import bindparam, select
 
 from fastapi_handoff.audit.record import decode
@@ -13,7 +13,7 @@ from fastapi_handoff.audit.rows import stored_bytes
 from fastapi_handoff.store import audit_records, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -37,6 +37,7 @@ RECEIPT_COLUMNS = (
 )
 """The columns that a receipt's digest is made of. Lease and attempts change while the state does not, and when it ended
 is not known when its digest is made: `audit verify` compares those with the record."""
+_STATE = RECEIPT_COLUMNS.index("state")
 
 _RECORD = select(audit_records.c.record).where(audit_records.c.seq == bindparam("seq"))
 
@@ -46,10 +47,16 @@ def receipt_digest(row: Mapping[str, Any]) -> str:
 
     `row` maps at least `RECEIPT_COLUMNS` to what is written to them.
     """
+    return digest_of([row[name] for name in RECEIPT_COLUMNS])
+
+
+def digest_of(values: Sequence[Any]) -> str:
+    """Return the digest of a receipt, given the values of `RECEIPT_COLUMNS` in their order."""
+    stored = [storable(value) if type(value) is str else value for value in values]
     # A record is made when an event is accepted, and none when its handler is started: one digest stands for both.
-    row = {**row, "state": "running" if row["state"] == "pending" else row["state"]}
-    values = [storable(value) if isinstance(value := row[name], str) else value for name in RECEIPT_COLUMNS]
-    return "sha-256:" + hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    if stored[_STATE] == "pending":
+        stored[_STATE] = "running"
+    return "sha-256:" + hashlib.sha256(to_json(stored)).hexdigest()
 
 
 def recorded_digest(connection: Connection, head: AuditHead) -> str | None:

@@ -9,7 +9,9 @@ from functools import lru_cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastapi_handoff.audit.canonical import canonical
+from pydantic_core import from_json
+
+from fastapi_handoff.audit.canonical import canonical, plainly_canonical
 from fastapi_handoff.audit.plain import ACTED_ON, plain, plain_text
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "receipt": _OPTIONAL,
 }
 """The members of a record."""
+_NOT_A_RECORD = "its members are not those of a record"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -80,12 +83,19 @@ def encode(record: dict[str, Any]) -> tuple[bytes, str]:
 
 def decode(stored: bytes) -> dict[str, Any]:
     """Read a record back; `ValueError` says why these are not bytes that `encode` writes."""
-    return _checked(_parsed(stored, require_canonical=True))
+    record = plainly_canonical(stored)
+    if record is None or not stored.isascii():
+        record = _parsed(stored, require_canonical=True)
+    return _checked(record)
 
 
 def read(stored: bytes) -> dict[str, Any]:
-    """As `decode`, of bytes that were found to be in RFC 8785 form already."""
-    return _checked(_parsed(stored, require_canonical=False))
+    """As `decode`, of bytes that were found to be in RFC 8785 form already: that is not looked at again."""
+    try:
+        record = from_json(stored)
+    except ValueError:
+        record = None
+    return _checked(record if record is not None else _parsed(stored, require_canonical=False))
 
 
 def _parsed(stored: bytes, *, require_canonical: bool) -> Any:
@@ -105,16 +115,25 @@ def _parsed(stored: bytes, *, require_canonical: bool) -> Any:
 
 
 def _checked(record: Any) -> dict[str, Any]:
-    if not isinstance(record, dict) or record.keys() != _TYPES.keys():
-        raise ValueError("its members are not those of a record")
+    if not isinstance(record, dict):
+        raise ValueError(_NOT_A_RECORD)  # noqa: TRY004 - what was read, not what was passed
+    wrong = _wrong_shape(tuple(record), tuple(map(type, record.values())))
+    if wrong is not None:
+        raise ValueError(wrong)
     if record["version"] != VERSION:
         raise ValueError(f"its version is `{record['version']}`, this program knows `{VERSION}`")
-    for name, types in _TYPES.items():
-        if type(record[name]) not in types:
-            raise ValueError(f"its `{name}` is of a type that an append does not write")
     if not _is_time(record["time"]):
         raise ValueError("its `time` is no time in the form that an append writes")
     return record
+
+
+@lru_cache
+def _wrong_shape(names: tuple[str, ...], types: tuple[type, ...]) -> str | None:
+    """Return what is wrong with a record's members and their types; nearly all records have one of a few shapes."""
+    if set(names) != _TYPES.keys():
+        return _NOT_A_RECORD
+    wrong = (name for name, kind in zip(names, types, strict=True) if kind not in _TYPES[name])
+    return next((f"its `{name}` is of a type that an append does not write" for name in wrong), None)
 
 
 def _is_time(text: str) -> bool:
@@ -137,7 +156,7 @@ def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
         "code": record["code"],
         "event_id": record["event_id"],
     }
-    return {name: value[:SEARCHABLE_LIMIT] if isinstance(value, str) else None for name, value in said.items()}
+    return {name: value[:SEARCHABLE_LIMIT] if type(value) is str else None for name, value in said.items()}
 
 
 def rfc3339(microseconds: int) -> str:

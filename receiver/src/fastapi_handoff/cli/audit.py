@@ -10,11 +10,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from fastapi_handoff.audit.entry import AuditHead
+from fastapi_handoff.audit import AuditHead, Filter, decode, matching, newest
 from fastapi_handoff.audit.export import FORMATS
-from fastapi_handoff.audit.record import decode
-from fastapi_handoff.audit.rows import Filter, matching, newest
-from fastapi_handoff.audit.verify import Progress, ignore, verify
+from fastapi_handoff.audit.verify import Progress, ignore, verify_store
 from fastapi_handoff.cli.output import Misused, harmless, say, table
 from fastapi_handoff.store import Store
 
@@ -82,23 +80,20 @@ def run_verify(options: argparse.Namespace) -> int:
     """Verify, and say what is wrong."""
     shown = options.progress or sys.stderr.isatty()
 
-    def work(connection: Connection) -> int:
-        found = verify(connection, anchors=options.anchor, progress=_progress() if shown else ignore)
-        for finding in found.findings:
-            sys.stdout.write(f"record {finding.seq}: {harmless(finding.text)}\n")
-        if more := found.finding_count - len(found.findings):
-            sys.stdout.write(f"and {more} more\n")
-        for note in found.notes:
-            sys.stdout.write(f"note: record {note.seq}: {harmless(note.text)}\n")
-        head = f"head {found.head.seq}:{found.head.hash}" if found.head else "no head"
-        counted = f"{found.records} records, {found.receipts} receipts, {head}"
-        if found.intact:
-            sys.stdout.write(f"intact: {counted}\n")
-            return 0
-        sys.stdout.write(f"broken: {found.finding_count} findings in {counted}\n")
-        return 1
-
-    return _with_snapshot(options, work)
+    found = verify_store(_store_url(options), anchors=options.anchor, progress=_progress() if shown else ignore)
+    for finding in found.findings:
+        sys.stdout.write(f"record {finding.seq}: {harmless(finding.text)}\n")
+    if more := found.finding_count - len(found.findings):
+        sys.stdout.write(f"and {more} more\n")
+    for note in found.notes:
+        sys.stdout.write(f"note: record {note.seq}: {harmless(note.text)}\n")
+    head = f"head {found.head.seq}:{found.head.hash}" if found.head else "no head"
+    counted = f"{found.records} records, {found.receipts} receipts, {head}"
+    if found.intact:
+        sys.stdout.write(f"intact: {counted}\n")
+        return 0
+    sys.stdout.write(f"broken: {found.finding_count} findings in {counted}\n")
+    return 1
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -135,14 +130,18 @@ def _export(records: Iterator[tuple[int, bytes]], line: Format) -> int:
 
 
 def _with_snapshot(options: argparse.Namespace, work: Callable[[Connection], int]) -> int:
+    with Store(_store_url(options), read_only=True).snapshot() as connection:
+        return work(connection)
+
+
+def _store_url(options: argparse.Namespace) -> str:
     if not options.store:
         raise Misused(f"no store: give `--store URL` or set `{STORE_VARIABLE}`")
     try:
-        store = Store(options.store, read_only=True)
+        Store(options.store, read_only=True)
     except ValueError as error:
         raise Misused(str(error)) from None
-    with store.snapshot() as connection:
-        return work(connection)
+    return str(options.store)
 
 
 def _progress() -> Progress:

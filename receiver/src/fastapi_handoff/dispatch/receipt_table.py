@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from fastapi_handoff.audit import AuditHead, append, receipt_digest, recorded_digest
 from fastapi_handoff.dispatch.database_time import database_time
@@ -12,8 +13,7 @@ from fastapi_handoff.dispatch.receipt import context_of, key_of
 from fastapi_handoff.dispatch.states import Happening, Hold, Lease, State, Step, step
 from fastapi_handoff.events import content_digest
 from fastapi_handoff.request import DETAIL_CHARACTERS
-from fastapi_handoff.store import audit_records, change_one, receipts
-from fastapi_handoff.store.text import storable
+from fastapi_handoff.store import StoreUnavailable, audit_records, change_one, receipts, storable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _C: Final = receipts.c
 _MAX_UNATTENDED: Final = 1000
+_NOBODY: Final = ""
+"""The owner of a lease that was given back."""
 _COPY_CHARACTERS: Final = 256
 """What is copied from a record for its filters is cut to this."""
 _IS_KEY: Final = (
@@ -43,9 +45,7 @@ _HAS_OUTCOME: Final = exists().where(
 _FIND: Final = select(receipts, _HAS_ENDED.label("lease_has_ended")).where(*_IS_KEY)
 _FIND_OUTCOME: Final = select(_C.event_id).where(*_IS_KEY, _HAS_OUTCOME)
 _WRITTEN: Final = [column.name for column in _C if column.name != "lease_until"]
-_INSERT: Final = insert(receipts).values(
-    {name: bindparam(f"new_{name}") for name in _WRITTEN} | {"lease_until": _LEASE_FROM_NOW}
-)
+_INSERT: Final = insert(receipts).values(lease_until=_LEASE_FROM_NOW)
 _CLAIM_NEW: Final = (
     update(receipts)
     .where(
@@ -126,7 +126,11 @@ class ReceiptTable:
         """Record and store a new receipt, and return it as it is stored."""
         head = append(connection, context.entry("accepted", receipt=receipt_digest(row)), clock=self._clock)
         row = {**row, "lease_owner": self._owner, "audit_seq": head.seq, "audit_hash": head.hash}
-        change_one(connection, _INSERT, {f"new_{name}": row[name] for name in _WRITTEN} | {"lease": self._lease})
+        try:
+            change_one(connection, _INSERT, {name: row[name] for name in _WRITTEN} | {"lease": self._lease})
+        except IntegrityError:
+            # It was looked for in this transaction, and no other writer adds one meanwhile: a trigger refuses it.
+            raise StoreUnavailable("a trigger or a rule refuses new receipts") from None
         return {**row, "lease_has_ended": False}
 
     def claim_new(self, connection: Connection, row: Row) -> Row | None:
@@ -184,7 +188,7 @@ class ReceiptTable:
                 said = {"state": taken.to.told}
             ends = action == "event.outcome"
             entry = context.entry(
-                decision or (outcome.state if outcome else ""),
+                decision or (outcome.state.value if outcome else ""),
                 action=action,
                 outcome=said,
                 receipt=_digest(new) if ends else None,
@@ -204,7 +208,7 @@ class ReceiptTable:
         """Return what a step makes of a row, its record excepted."""
         new = {**row, "state": taken.to.value, "attempts": row["attempts"] + taken.attempts}
         if taken.hold is not Hold.KEPT:
-            new["lease_owner"] = self._owner if taken.hold is Hold.TAKEN else None
+            new["lease_owner"] = {Hold.TAKEN: self._owner, Hold.ENDED: _NOBODY, Hold.NONE: None}[taken.hold]
         if taken.hold is Hold.NONE:
             detail = f"{reason}, so the handler was not started" if reason else taken.detail
             if outcome is not None and outcome.detail is not None:
@@ -222,7 +226,7 @@ class ReceiptTable:
 def _digest(row: Row) -> str:
     # A column of SQLite's holds what was put there: what is no text is no text that was recorded.
     return receipt_digest(
-        {name: value if isinstance(value, str | None) else repr(value) for name, value in row.items()}
+        {name: value if isinstance(value, str | int | None) else repr(value) for name, value in row.items()}
     )
 
 

@@ -1,50 +1,11 @@
-"""`audit verify`: is the chain what it was, and do the receipts agree with it?"""
+"""`audit verify`: is the chain what it was, and do the receipts agree with it?
 
-from __future__ import annotations
+`verify` reads one connection, `verify_store` the store at a URL, a long chain in several processes. What can be wrong
+with one record stands in `links`, with one receipt in `receipts`, with the outcomes of an event in `outcomes`.
+"""
 
-from typing import TYPE_CHECKING
-
-from fastapi_handoff.audit.rows import PAGE
 from fastapi_handoff.audit.verify.found import KEPT_FINDINGS, Finding, Progress, Verification, ignore
-from fastapi_handoff.audit.verify.receipts import count_receipts, verify_receipts
-from fastapi_handoff.audit.verify.records import count_records, verify_records
+from fastapi_handoff.audit.verify.processes import verify_store
+from fastapi_handoff.audit.verify.whole import verify
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from sqlalchemy import Connection
-
-    from fastapi_handoff.audit.entry import AuditHead
-
-__all__ = ["KEPT_FINDINGS", "Finding", "Progress", "Verification", "ignore", "verify"]
-
-
-def verify(connection: Connection, *, anchors: Iterable[AuditHead] = (), progress: Progress = ignore) -> Verification:
-    """Check every record, every link, every receipt, and the anchors: heads that receipts outside the database show.
-
-    `connection` is a `Store.snapshot()`, so it may run while the receiver works.
-    Without an anchor nothing can tell a chain from one whose newest records were cut off or that was written anew
-    from some record on, except receipts that still name what was there.
-    """
-    total = count_records(connection)
-    found = verify_records(connection, anchors=anchors, progress=lambda done: progress("records", done, total))
-    last = found.head.seq if found.head else 0
-    if total != found.records:
-        found.report(last, f"the table holds {total} records, {found.records} have a number of their own")
-    found.add(_receipts(connection, last, progress))
-    return found
-
-
-def _receipts(connection: Connection, last: int, progress: Progress) -> Verification:
-    found = Verification()
-    total = count_receipts(connection)
-    for seq, text in verify_receipts(connection):
-        found.receipts += 1
-        if text is not None:
-            found.report(seq, text)
-        if found.receipts % PAGE == 0 or found.receipts == total:
-            progress("receipts", found.receipts, total)
-    if total != found.receipts:
-        # Rows share a key, as only in a table made anew, or a damaged index hides some.
-        found.report(last, f"the table of receipts has {total} rows, {found.receipts} were looked at")
-    return found
+__all__ = ["KEPT_FINDINGS", "Finding", "Progress", "Verification", "ignore", "verify", "verify_store"]

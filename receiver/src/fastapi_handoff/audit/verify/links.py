@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi_handoff.audit.chain import CLOCK_TOLERANCE, LARGEST_STEP, SET_BACK
 from fastapi_handoff.audit.record import GENESIS, decode, rfc3339, searchable
@@ -19,8 +18,7 @@ COLUMNS: Final = ("seq", "prev_hash", "hash", "record", "time", *COPIES)
 """The columns of a record that `check` reads, in this order; behind them the `audit_seq` of its event's receipt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """The record before: its number, its time, and what a successor may name it by.
 
     A record that was edited is named by its old hash in its successor and by its new one in itself. Once that has
@@ -35,13 +33,6 @@ class Link:
 START: Final = Link(0, 0, (GENESIS,))
 
 
-def link(seq: int, digest: str, stored_hash: str, time: Any, before: Link = START) -> Link:
-    """Return what the successor of a record is compared with."""
-    if not isinstance(time, int) or 0 < before.time - time <= CLOCK_TOLERANCE * 1_000_000:
-        time = before.time
-    return Link(seq, time, (digest,) if digest == stored_hash else (digest, stored_hash))
-
-
 def check(row: Sequence[Any], before: Link) -> tuple[Link, list[str], list[str]]:
     """Compare a stored row with the row before.
 
@@ -49,33 +40,40 @@ def check(row: Sequence[Any], before: Link) -> tuple[Link, list[str], list[str]]
     whole, and only what is not is looked at closely: a chain has a million records that are right.
     """
     seq, prev_hash, stored_hash, stored_record, time, *copies, receipt_seq = row
-    stored = (
-        stored_record.encode(errors="surrogateescape") if type(stored_record) is str else stored_bytes(stored_record)
-    )
+    stored = stored_bytes(stored_record)
     digest = hashlib.sha256(stored).hexdigest()
     wrong: list[str] = []
+    odd: list[str] = []
     if seq != before.seq + 1 or prev_hash not in before.hashes:
         wrong += _position(seq, prev_hash, before)
-    if type(time) is int and time < before.time and before.time - time <= CLOCK_TOLERANCE * 1_000_000:
-        wrong.append(f"its time is before that of record {before.seq}")
-    if type(seq) is not int or type(stored_hash) is not str or type(stored_record) is not str:
+    until = before.time
+    if type(time) is int:
+        if before.seq and not 0 <= time - before.time <= LARGEST_STEP * 1_000_000:
+            _time(time, before, wrong, odd)
+        # A clock that goes back a little does not take the chain with it; one that was far ahead is forgotten.
+        if not 0 < before.time - time <= CLOCK_TOLERANCE * 1_000_000:
+            until = time
+    if type(seq) is not int or type(stored_hash) is not str or type(stored_record) is not str or type(time) is not int:
         wrong.append("a column of it has a type that an append does not write")
-    if digest != stored_hash:
-        wrong.append(f"its bytes hash to `{digest}`, its stored hash is `{text(stored_hash) or ''}`: it was edited")
+    if digest == stored_hash:
+        hashes: tuple[str, ...] = (digest,)
+    else:
+        hashes = (digest, text(stored_hash) or "")
+        wrong.append(f"its bytes hash to `{digest}`, its stored hash is `{hashes[1]}`: it was edited")
     try:
         record = decode(stored)
     except ValueError as error:
         wrong.append(f"its bytes cannot have been written by an append: {error}")
-    else:
-        said = [record["seq"], record["prev_hash"], record["time"], *searchable(record).values()]
-        held = [seq, prev_hash, _written(time), *copies]
-        if said != held:
-            wrong += _differences(said, held)
-        if record["receipt"] is not None and copies[1] is not None and copies[6] is not None:
-            wrong += _receipt(seq, receipt_seq)
-        if record["action"] == SET_BACK:
-            wrong.append(_lost(record["outcome"] or {}))
-    return link(seq, digest, text(stored_hash) or "", time, before), wrong, list(_odd(time, before))
+        return Link(seq, until, hashes), wrong, odd
+    said = [record["seq"], record["prev_hash"], record["time"], *searchable(record).values()]
+    held = [seq, prev_hash, _written(time), *copies]
+    if said != held:
+        wrong += _differences(said, held)
+    if record["receipt"] is not None and (type(receipt_seq) is not int or receipt_seq < seq):
+        wrong += _receipt(copies, receipt_seq)
+    if record["action"] == SET_BACK:
+        wrong.append(_lost(record["outcome"] or {}))
+    return Link(seq, until, hashes), wrong, odd
 
 
 def _position(seq: int, prev_hash: Any, before: Link) -> Iterator[str]:
@@ -107,10 +105,12 @@ def _differences(said: Sequence[Any], held: Sequence[Any]) -> Iterator[str]:
             yield f"its column `{name}` is `{column}`, its hashed bytes say `{value}`"
 
 
-def _receipt(seq: Any, receipt_seq: Any) -> Iterator[str]:
+def _receipt(copies: Sequence[Any], receipt_seq: Any) -> Iterator[str]:
+    if copies[COPIES.index("source")] is None or copies[COPIES.index("event_id")] is None:
+        return
     if receipt_seq is None:
         yield "the receipt that it is about was deleted"
-    elif not isinstance(receipt_seq, int) or receipt_seq < seq:
+    else:
         yield f"the receipt that it is about names record {receipt_seq!r}: it was set back to an earlier state"
 
 
@@ -121,12 +121,14 @@ def _lost(outcome: dict[str, Any]) -> str:
     )
 
 
-def _odd(time: Any, before: Link) -> Iterator[str]:
-    step = (time - before.time) / 1_000_000 if type(time) is int and before.seq else 0
-    if step < -CLOCK_TOLERANCE:
-        yield f"its time is {-step:.0f} s before that of record {before.seq}: a clock was wrong"
-    elif step > LARGEST_STEP:
-        yield f"its time is {step / 86_400:.0f} days after that of record {before.seq}: is it right?"
+def _time(time: int, before: Link, wrong: list[str], odd: list[str]) -> None:
+    step = (time - before.time) / 1_000_000
+    if step > 0:
+        odd.append(f"its time is {step / 86_400:.0f} days after that of record {before.seq}: is it right?")
+    elif step < -CLOCK_TOLERANCE:
+        odd.append(f"its time is {-step:.0f} s before that of record {before.seq}: a clock was wrong")
+    else:
+        wrong.append(f"its time is before that of record {before.seq}")
 
 
 def _written(time: Any) -> str | None:
