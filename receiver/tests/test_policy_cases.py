@@ -70,6 +70,7 @@ def test_mistake_in_a_test_is_named(test: str, expected: str) -> None:
 
 
 def test_environment_of_a_test_is_a_uuid_as_in_a_grant() -> None:
-    test = f'[[tests]]\nname = "t"\nclaims = {{ repository = "{API}", branch = "main", environment = "{PRODUCTION}" }}\nallow = ["deploy"]'
+    claims = f'claims = {{ repository = "{API}", branch = "main", environment = "{PRODUCTION}" }}'
+    test = f'[[tests]]\nname = "t"\n{claims}\nallow = ["deploy"]'
     (result,) = cases.run(policy(f'branch = "main"\nenvironment = "{PRODUCTION}"', tests=test))
     assert result.passed

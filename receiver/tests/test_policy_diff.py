@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastapi_handoff import Policy, PolicyError
-from fastapi_handoff.policy.access import Event
-from fastapi_handoff.policy.diff import compare
+from fastapi_handoff.policy.compare.access import Event
+from fastapi_handoff.policy.compare.diff import compare
+from fastapi_handoff.policy.compare.walk import Budget, texts
 from fastapi_handoff.policy.patterns import matches, tokens_of
-from fastapi_handoff.policy.walk import Budget, texts
 from policies import API, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy
 
 
@@ -236,7 +236,7 @@ def regex_of(pattern: str) -> z3.ReRef:
     anything = z3.AllChar(z3.ReSort(z3.StringSort()))
     segment = z3.Intersect(anything, z3.Complement(z3.Re("/")))
     parts = {"**": z3.Star(anything), "*": z3.Star(segment), "?": segment}
-    rows = [parts.get(token, None) if token in parts else z3.Re(token) for token in tokens_of(pattern)]
+    rows = [parts.get(token) if token in parts else z3.Re(token) for token in tokens_of(pattern)]
     return rows[0] if len(rows) == 1 else z3.Concat(*rows)
 
 

@@ -18,6 +18,14 @@ KNOWN = Knowledge(
     used_since="the last 90 days",
 )
 MAIN = 'branch = "main"'
+PINNED = f'{MAIN}\nenvironment = "{PRODUCTION}"'
+
+
+def and_another(*lines: str, repository: str = API, scopes: str = '["deploy"]') -> str:
+    """Return what follows a grant: another one."""
+    return "\n".join(["", "[[grants]]", 'name = "b"', f'repository = "{repository}"', f"scopes = {scopes}", *lines])
+
+
 LEAKS = [
     ("any-branch", ["", 'branch = "**"', 'branch = "*"', 'branch = "*/?*"'], [MAIN, 'scopes = ["config:read"]']),
     (
@@ -27,14 +35,8 @@ LEAKS = [
     ),
     (
         "environment-not-pinned",
-        [
-            f'{MAIN}\nenvironment = "{PRODUCTION}"\n[[grants]]\nname = "b"\nrepository = "{API}"\nscopes = ["deploy"]\n{MAIN}'
-        ],
-        [
-            f'{MAIN}\nenvironment = "{PRODUCTION}"',
-            f'{MAIN}\nenvironment = "{PRODUCTION}"\n[[grants]]\nname = "b"\nrepository = "{WEB}"\nscopes = ["deploy"]\n{MAIN}',
-            f'{MAIN}\nenvironment = "{PRODUCTION}"\n[[grants]]\nname = "b"\nrepository = "{API}"\nscopes = ["sync"]\n{MAIN}',
-        ],
+        [PINNED + and_another(MAIN)],
+        [PINNED, PINNED + and_another(MAIN, repository=WEB), PINNED + and_another(MAIN, scopes='["sync"]')],
     ),
     (
         "caller-chosen-claim",
@@ -46,21 +48,18 @@ LEAKS = [
         "duplicate-id",
         [
             f'{MAIN}\nenvironment = "{API}"',
-            f'{MAIN}\nenvironment = "{PRODUCTION}"\nenvironment_name = "production"\n[[grants]]\nname = "b"\n'
-            f'repository = "{API}"\nscopes = ["deploy"]\nbranch = "x"\nenvironment = "{PRODUCTION}"\nenvironment_name = "prod"',
+            f'{PINNED}\nenvironment_name = "production"'
+            + and_another('branch = "x"', f'environment = "{PRODUCTION}"', 'environment_name = "prod"'),
         ],
-        [f'{MAIN}\nenvironment = "{PRODUCTION}"'],
+        [PINNED],
     ),
     (
         "wider-sibling",
+        [MAIN + and_another('branch = "ma*"', scopes='["deploy", "x"]'), MAIN + and_another(MAIN)],
         [
-            f'{MAIN}\n[[grants]]\nname = "b"\nrepository = "{API}"\nscopes = ["deploy", "x"]\nbranch = "ma*"',
-            f'{MAIN}\n[[grants]]\nname = "b"\nrepository = "{API}"\nscopes = ["deploy"]\n{MAIN}',
-        ],
-        [
-            f'{MAIN}\n[[grants]]\nname = "b"\nrepository = "{API}"\nscopes = ["x"]\nbranch = "ma*"',
+            MAIN + and_another('branch = "ma*"', scopes='["x"]'),
             # The narrow one comes first, and so its limit holds for whoever it matches.
-            f'{MAIN}\nservices = ["api"]\n[[grants]]\nname = "b"\nrepository = "{API}"\nscopes = ["deploy"]\nbranch = "ma*"',
+            f'{MAIN}\nservices = ["api"]' + and_another('branch = "ma*"'),
         ],
     ),
     ("unused-scope", [f'{MAIN}\nscopes = ["deploy", "sync"]'], [MAIN]),
@@ -175,7 +174,8 @@ def test_comment_without_its_finding_is_told() -> None:
 
 
 def test_grants_as_inline_tables_have_lines_and_comments_too() -> None:
-    inline = f'grants = [\n{{ name = "a", repository = "{API}", scopes = ["deploy"] }}, # handoff: allow any-branch, because x\n{{ name = "b", repository = "{API}", scopes = ["deploy"] }},\n]\n{HEAD}'
+    tables = [f'{{ name = "{name}", repository = "{API}", scopes = ["deploy"] }},' for name in "ab"]
+    inline = "\n".join(["grants = [", f"{tables[0]} # handoff: allow any-branch, because x", tables[1], "]", HEAD])
     findings = [each for each in lint(Policy.parse(inline.encode(), "f")) if each.rule.id == "any-branch"]
     assert [(each.line, each.reason) for each in findings] == [(2, "x"), (3, None)]
 

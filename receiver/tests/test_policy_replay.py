@@ -115,7 +115,7 @@ async def test_grant_without_a_use_is_found_by_the_lint(store: Store, run) -> No
     await add(store, exchange("accepted"))
     code, out, _ = await run("lint", written(MAIN, 'name = "unused"\nbranch = "x"'))
     assert code == 0
-    assert [line for line in out.splitlines() if "unused-grant" in line][0].endswith("Grant `unused`.")
+    assert next(line for line in out.splitlines() if "unused-grant" in line).endswith("Grant `unused`.")
     assert "Grant `old`" not in out
 
 

@@ -1,7 +1,8 @@
-"""The review of a pull request: from Git, as text, JSON, SARIF and Code Insights, and posted through the step's proxy."""
+"""The review of a pull request: from Git, as text, JSON, SARIF and Code Insights, and posted through the proxy."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,9 +18,7 @@ import pytest
 from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator
 
 from fastapi_handoff.cli import main
-from fastapi_handoff.policy import code_insights, sarif
-from fastapi_handoff.policy.report import report_schema_text
-from fastapi_handoff.policy.review import Base, Review, review
+from fastapi_handoff.policy.review import Base, Review, code_insights, report_schema_text, review, sarif
 from policies import API, PRODUCTION, policy, text
 
 BEFORE = f'name = "api"\nenvironment = "{PRODUCTION}"\nbranch = "main"\nscopes = ["deploy"]'
@@ -277,8 +276,8 @@ def test_sarif_is_valid_by_the_schema_and_by_microsofts_validator(tmp_path: Path
 
 
 def test_report_as_json_is_valid_by_its_published_schema(repository: Repository, run) -> None:
-    published = files("fastapi_handoff").joinpath("policy/report.schema.json").read_text()
-    assert published == report_schema_text(), "run `fastapi-handoff policy schema --of report > …/report.schema.json`"
+    published = files("fastapi_handoff").joinpath("policy/review/report.schema.json").read_text()
+    assert published == report_schema_text(), "run `fastapi-handoff policy schema --of report`"
     validator = Draft202012Validator(json.loads(published))
     repository.commit(text(BEFORE))
     repository.commit(text(WIDENED, LEAKY, tests=ALLOWING))
@@ -321,10 +320,8 @@ class Proxy:
                 proxy.requests.append((self.command, self.path, dict(self.headers), json.loads(body)))
                 self.send_response(proxy.status)
                 self.end_headers()
-                try:
+                with contextlib.suppress(OSError):  # The client has read enough.
                     self.wfile.write(proxy.answer)
-                except OSError:
-                    pass  # The client has read enough.
 
             do_PUT = do_POST = answer  # noqa: N815
 
@@ -422,7 +419,7 @@ def test_code_insights_bodies_are_valid_by_the_official_openapi() -> None:
         marks = code_insights.marks(found)
         for name, body in [("report", code_insights.report(found)), *(("report_annotation", mark) for mark in marks)]:
             schema = {"$ref": f"#/definitions/{name}", "definitions": document["definitions"]}
-            # `type`, which tells kinds of objects apart, is the answer's: requests of the document's own examples lack it.
+            # `type`, which tells kinds of objects apart, is the answer's: the document's own examples lack it.
             errors = [e.message for e in Draft4Validator(schema).iter_errors({"type": name, **body})]
             assert errors == []
         assert all(0 < len(mark["summary"]) <= 450 and len(mark["details"]) <= 2000 for mark in marks)

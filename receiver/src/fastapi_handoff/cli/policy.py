@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi_handoff.cli import policy_audit, policy_explain, policy_review
 from fastapi_handoff.cli.output import harmless, say
 from fastapi_handoff.policy import Policy, PolicyError, read_file, schema_text
-from fastapi_handoff.policy.graph import as_mermaid, as_text
-from fastapi_handoff.policy.report import report_schema_text
+from fastapi_handoff.policy.review import graph, report_schema_text
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +65,7 @@ def run_schema(options: argparse.Namespace) -> int:
 def run_graph(options: argparse.Namespace) -> int:
     """Draw the policy."""
     policy = Policy.parse(read_file(options.file), options.file)
-    for line in (as_mermaid if options.format == "mermaid" else as_text)(policy):
+    for line in (graph.as_mermaid if options.format == "mermaid" else graph.as_text)(policy):
         sys.stdout.write(f"{harmless(line)}\n")
     return 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi_handoff.cli.output import Misused
 from fastapi_handoff.dispatch import Handlers
 from fastapi_handoff.policy import PolicyError
-from fastapi_handoff.web.dependency import DPoP
+from fastapi_handoff.web import SCHEME_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -54,5 +54,5 @@ def _routes(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for path, operations in page.get("paths", {}).items():
         for method, operation in operations.items():
             for requirement in operation.get("security", ()):
-                for scope in requirement.get(DPoP().scheme_name, ()):
+                for scope in requirement.get(SCHEME_NAME, ()):
                     yield scope, f"{method.upper()} {path}"

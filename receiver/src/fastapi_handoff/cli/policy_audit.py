@@ -6,15 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi_handoff.audit.record import decode
-from fastapi_handoff.audit.rows import Filter, matching
+from fastapi_handoff.audit import Filter, decode, matching
 from fastapi_handoff.audit.verify import verify
 from fastapi_handoff.cli.output import harmless
 from fastapi_handoff.cli.policy_store import add_store_to, snapshot
-from fastapi_handoff.policy import Policy, PolicyError, read_file, words
-from fastapi_handoff.policy.replay import ACTION, Replay, replay
-from fastapi_handoff.policy.report import Replayed, Report, ReportedReplay
-from fastapi_handoff.policy.review import reported_file
+from fastapi_handoff.policy import Policy, PolicyError, read_file
+from fastapi_handoff.policy.review import ACTION, Replay, Replayed, Report, ReportedReplay, replay, reported_file, words
 
 if TYPE_CHECKING:
     import argparse

@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from fastapi_handoff.policy import Policy, PolicyError
-from fastapi_handoff.policy.file import FILE_BYTES
+from fastapi_handoff.policy import FILE_BYTES, Policy, PolicyError
 from fastapi_handoff.policy.review import Base
 
 _SECONDS: Final = 30

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi_handoff.cli.output import Misused, harmless
 from fastapi_handoff.cli.policy_store import add_store_to, record_at
 from fastapi_handoff.jose import NotStrictJson, parse_json_object
-from fastapi_handoff.policy import Policy, PolicyError, read_file
-from fastapi_handoff.policy.attested import claims_from, issuer_at, issuer_named, known_claims
+from fastapi_handoff.policy import (
+    Policy,
+    PolicyError,
+    claims_from,
+    issuer_at,
+    issuer_named,
+    known_claims,
+    read_file,
+)
 
 if TYPE_CHECKING:
     import argparse

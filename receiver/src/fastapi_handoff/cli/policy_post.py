@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from fastapi_handoff.policy import PolicyError, code_insights
+from fastapi_handoff.policy import PolicyError
+from fastapi_handoff.policy.review import code_insights
 
 if TYPE_CHECKING:
     from fastapi_handoff.policy.review import Review

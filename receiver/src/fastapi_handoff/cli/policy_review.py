@@ -11,17 +11,16 @@ from fastapi_handoff.cli.output import harmless, say
 from fastapi_handoff.cli.policy_audit import replayed
 from fastapi_handoff.cli.policy_base import base_at
 from fastapi_handoff.cli.policy_store import add_store_to
-from fastapi_handoff.policy import Policy, PolicyError, cases, code_insights, read_file, sarif, words
+from fastapi_handoff.policy import Policy, PolicyError, cases, read_file
 from fastapi_handoff.policy import review as reviewing
 from fastapi_handoff.policy.lint import PERSONAS, RULES, Knowledge, lint
-from fastapi_handoff.policy.report import Report
-from fastapi_handoff.policy.review import Base, Review
+from fastapi_handoff.policy.review import Base, Report, Review, code_insights, sarif, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi_handoff.policy.lint import Finding
-    from fastapi_handoff.policy.report import ReportedChange
+    from fastapi_handoff.policy.review import ReportedChange
 
 DEFAULT_FILE = "handoff.toml"
 
@@ -69,7 +68,7 @@ def run_test(options: argparse.Namespace) -> int:
     results = cases.run(policy)
     failed = [result for result in results if not result.passed]
     if options.format == "json":
-        _report(policy, passed=not failed, tests=[reviewing.test(policy, result) for result in results])
+        _report(policy, passed=not failed, tests=[reviewing.reported_test(policy, result) for result in results])
         return 1 if failed else 0
     for result in failed:
         line = policy.source.line(("tests", result.position))
@@ -107,8 +106,8 @@ def run_lint(options: argparse.Namespace) -> int:
     found = lint(policy, knowledge, persona=options.persona)
     errors = [each for each in found if each.rule.severity == "error" and not each.is_suppressed]
     if options.format == "json":
-        findings = [reviewing.finding(policy, each) for each in found]
-        grants, scopes = reviewing.grants(policy), reviewing.scopes(policy, knowledge)
+        findings = [reviewing.reported_finding(policy, each) for each in found]
+        grants, scopes = reviewing.reported_grants(policy), reviewing.reported_scopes(policy, knowledge)
         _report(policy, passed=not errors, findings=findings, grants=grants, scopes=scopes)
     else:
         _write_lines(_findings(policy, found))
@@ -123,7 +122,7 @@ def run_review(options: argparse.Namespace) -> int:
     knowledge = _knowledge(policy, options)
     found = reviewing.review(policy, base, knowledge, persona=options.persona)
     report = reviewing.as_report(found).model_copy(
-        update={"grants": reviewing.grants(policy), "scopes": reviewing.scopes(policy, knowledge)}
+        update={"grants": reviewing.reported_grants(policy), "scopes": reviewing.reported_scopes(policy, knowledge)}
     )
     if options.sarif:
         _save(options.sarif, sarif.text(found))

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from fastapi_handoff.audit.record import decode
-from fastapi_handoff.audit.rows import COLUMNS, stored_bytes
+from fastapi_handoff.audit import decode, stored_bytes
 from fastapi_handoff.cli.output import Misused
 from fastapi_handoff.policy import PolicyError
-from fastapi_handoff.store import Store
+from fastapi_handoff.store import Store, audit_records
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +51,7 @@ def snapshot(options: argparse.Namespace) -> Iterator[Connection]:
 def record_at(options: argparse.Namespace, seq: int) -> dict[str, Any]:
     """Return one record of the audit. Raises `PolicyError` where it is not there, or damaged."""
     with snapshot(options) as connection:
-        row = connection.execute(select(COLUMNS.record).where(COLUMNS.seq == seq)).first()
+        row = connection.execute(select(audit_records.c.record).where(audit_records.c.seq == seq)).first()
     if row is None:
         raise PolicyError(f"the audit has no record {seq}")
     try:

@@ -5,7 +5,7 @@ is rendered. Not here: any check of a token, an event or a policy; an endpoint c
 reads as those calls.
 """
 
-from fastapi_handoff.web.dependency import IdentityDependency
+from fastapi_handoff.web.dependency import SCHEME_NAME, IdentityDependency
 from fastapi_handoff.web.event_endpoint import EventEndpoint
 from fastapi_handoff.web.health import Health
 from fastapi_handoff.web.middleware import AuditMiddleware
@@ -13,4 +13,13 @@ from fastapi_handoff.web.recorder import Recorder
 from fastapi_handoff.web.routes import build
 from fastapi_handoff.web.token_endpoint import TokenEndpoint
 
-__all__ = ["AuditMiddleware", "EventEndpoint", "Health", "IdentityDependency", "Recorder", "TokenEndpoint", "build"]
+__all__ = [
+    "SCHEME_NAME",
+    "AuditMiddleware",
+    "EventEndpoint",
+    "Health",
+    "IdentityDependency",
+    "Recorder",
+    "TokenEndpoint",
+    "build",
+]

@@ -1,6 +1,8 @@
 """`Security(handoff.identity, scopes=[…])`: the same authentication for the app's own routes."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of `__call__`.
+from typing import Final
+
 from fastapi import HTTPException, Request, WebSocketException
 from fastapi.openapi.models import HTTPBase
 from fastapi.responses import JSONResponse
@@ -18,6 +20,8 @@ from fastapi_handoff.store import StoreUnavailable
 from fastapi_handoff.web.recorder import Recorder
 from fastapi_handoff.web.responses import problem
 
+SCHEME_NAME: Final = "DPoP"
+"""What the OpenAPI page calls the scheme."""
 ATTESTED_KEY = "fastapi_handoff.attested"
 """Where a request's scope has the identities that were attested for it, each under the dependency that attested it.
 
@@ -33,7 +37,7 @@ class DPoP(SecurityBase):
             scheme="DPoP",
             description="An access token from the handoff's `/token`, bound to the key of the `DPoP` proof (RFC 9449).",
         )
-        self.scheme_name = "DPoP"
+        self.scheme_name = SCHEME_NAME
 
     async def __call__(self) -> None:
         """Verify nothing: the handoff's own routes do that themselves, after the sizes."""

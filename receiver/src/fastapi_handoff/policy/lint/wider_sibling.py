@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fastapi_handoff.policy.access import Reach, events_of, find_caller
+from fastapi_handoff.policy.compare.access import Reach, events_of, find_caller
+from fastapi_handoff.policy.compare.walk import Budget
 from fastapi_handoff.policy.lint.base import Rule, kind_of, pins
 from fastapi_handoff.policy.mistakes import PolicyError
-from fastapi_handoff.policy.walk import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

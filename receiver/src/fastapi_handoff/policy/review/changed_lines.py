@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fastapi_handoff.policy.review import Review
+    from fastapi_handoff.policy.review.verdict import Review
     from fastapi_handoff.policy.source import Path
 
 _LINES: Final = 5000

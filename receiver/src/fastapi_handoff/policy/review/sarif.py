@@ -12,15 +12,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from fastapi_handoff.policy import words
 from fastapi_handoff.policy.lint import RULES
-from fastapi_handoff.policy.review import grant_of
+from fastapi_handoff.policy.review import words
+from fastapi_handoff.policy.review.verdict import grant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastapi_handoff.policy.diff import Change
-    from fastapi_handoff.policy.review import Review
+    from fastapi_handoff.policy.compare.diff import Change
+    from fastapi_handoff.policy.review.verdict import Review
 
 DOCS: Final = "https://bitbucket.org/fastapi-handoff/fastapi-handoff/src/main/docs/policy-review.md"
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

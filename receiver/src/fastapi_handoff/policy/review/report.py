@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 REPORT_SCHEMA_ID: Final = (
     "https://bitbucket.org/fastapi-handoff/fastapi-handoff/raw/main"
-    "/receiver/src/fastapi_handoff/policy/report.schema.json"
+    "/receiver/src/fastapi_handoff/policy/review/report.schema.json"
 )
 
 

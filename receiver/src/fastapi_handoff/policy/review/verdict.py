@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastapi_handoff.policy import cases, words
-from fastapi_handoff.policy.diff import PolicyDiff, compare
+from fastapi_handoff.policy import cases
+from fastapi_handoff.policy.compare.diff import PolicyDiff, compare
 from fastapi_handoff.policy.lint import lint
-from fastapi_handoff.policy.report import (
+from fastapi_handoff.policy.review import words
+from fastapi_handoff.policy.review.report import (
     Report,
     ReportedCaller,
     ReportedChange,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi_handoff.policy.cases import CaseResult
-    from fastapi_handoff.policy.diff import Change
+    from fastapi_handoff.policy.compare.diff import Change
     from fastapi_handoff.policy.lint import Finding, Knowledge
     from fastapi_handoff.policy.model import Policy
 
@@ -147,27 +148,31 @@ def as_report(found: Review) -> Report:
         policy=reported_file(head),
         base=None if previous is None or base is None else reported_file(previous, base.commit),
         gains=None if diff is None else [_gain(found, change) for change in diff.gains],
-        losses=None if diff is None or previous is None else [loss(previous, change) for change in diff.losses],
+        losses=None
+        if diff is None or previous is None
+        else [_reported_loss(previous, change) for change in diff.losses],
         unchanged=None if diff is None else list(diff.unchanged),
         new_issuers=None if diff is None else list(diff.new_issuers),
         dropped_issuers=None if diff is None else list(diff.dropped_issuers),
-        tests=[test(head, result) for result in found.tests],
-        findings=[finding(head, each, is_new=found.is_new(each)) for each in found.findings],
+        tests=[reported_test(head, result) for result in found.tests],
+        findings=[reported_finding(head, each, is_new=found.is_new(each)) for each in found.findings],
     )
 
 
 def _gain(found: Review, change: Change) -> ReportedChange:
     has_base = found.base is not None and found.base.policy is not None
-    return gain(found.head, change, has_base=has_base, allowed_by_test=found.meant.get(change))
+    return _reported_gain(found.head, change, has_base=has_base, allowed_by_test=found.meant.get(change))
 
 
-def gain(head: Policy, change: Change, *, has_base: bool = True, allowed_by_test: str | None = None) -> ReportedChange:
+def _reported_gain(
+    head: Policy, change: Change, *, has_base: bool = True, allowed_by_test: str | None = None
+) -> ReportedChange:
     """Return a gain for machines."""
     sentence = words.gain(head, change, has_base=has_base)
     return _change(head, change, sentence).model_copy(update={"allowed_by_test": allowed_by_test})
 
 
-def loss(base: Policy, change: Change) -> ReportedChange:
+def _reported_loss(base: Policy, change: Change) -> ReportedChange:
     """Return a loss for machines."""
     return _change(base, change, words.loss(base, change))
 
@@ -188,13 +193,13 @@ def _change(policy: Policy, change: Change, sentence: str) -> ReportedChange:
     )
 
 
-def test(policy: Policy, result: CaseResult) -> ReportedTest:
+def reported_test(policy: Policy, result: CaseResult) -> ReportedTest:
     """Return a test's result for machines."""
     line = policy.source.line(("tests", result.position))
     return ReportedTest(name=result.case.name, line=line, passed=result.passed, failures=list(result.failures))
 
 
-def finding(policy: Policy, found: Finding, *, is_new: bool | None = None) -> ReportedFinding:
+def reported_finding(policy: Policy, found: Finding, *, is_new: bool | None = None) -> ReportedFinding:
     """Return a finding for machines."""
     return ReportedFinding(
         rule=found.rule.id,
@@ -213,7 +218,7 @@ def reported_file(policy: Policy, commit: str | None = None) -> ReportedFile:
     return ReportedFile(file=policy.source.name, digest=policy.digest, commit=commit)
 
 
-def grants(policy: Policy) -> list[ReportedGrant]:
+def reported_grants(policy: Policy) -> list[ReportedGrant]:
     """Return every grant for machines."""
     kinds = {settings.name: settings.kind for settings in policy.issuers}
     return [
@@ -231,7 +236,7 @@ def grants(policy: Policy) -> list[ReportedGrant]:
     ]
 
 
-def scopes(policy: Policy, knowledge: Knowledge) -> list[ReportedScope]:
+def reported_scopes(policy: Policy, knowledge: Knowledge) -> list[ReportedScope]:
     """Return every scope that a grant gives or the app asks for."""
     needed = knowledge.needed_scopes
     names = dict.fromkeys([*(scope for grant in policy.grants for scope in grant.scopes), *(needed or ())])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi_handoff.policy.words import listed, short
+from fastapi_handoff.policy.review.words import listed, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

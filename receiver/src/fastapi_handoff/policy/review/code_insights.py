@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi_handoff.policy import words
-from fastapi_handoff.policy.changed_lines import changed_lines, shown_line
-from fastapi_handoff.policy.review import grant_of
-from fastapi_handoff.policy.sarif import DOCS
+from fastapi_handoff.policy.review import words
+from fastapi_handoff.policy.review.changed_lines import changed_lines, shown_line
+from fastapi_handoff.policy.review.sarif import DOCS
+from fastapi_handoff.policy.review.verdict import grant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastapi_handoff.policy.review import Review
+    from fastapi_handoff.policy.review.verdict import Review
     from fastapi_handoff.policy.source import Path
 
 REPORT_ID: Final = "fastapi-handoff-policy"

@@ -9,7 +9,7 @@ from fastapi_handoff.issuers import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fastapi_handoff.policy.diff import Change
+    from fastapi_handoff.policy.compare.diff import Change
     from fastapi_handoff.policy.model import Policy
 
 _LONGEST = 120

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter, ValidationError
 
 from fastapi_handoff.issuers import KINDS
+from fastapi_handoff.policy.compare.walk import texts
 from fastapi_handoff.policy.patterns import is_literal, literal_start
-from fastapi_handoff.policy.walk import texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fastapi_handoff.issuers import Claim
+    from fastapi_handoff.policy.compare.walk import Budget
     from fastapi_handoff.policy.model import Condition, Grant
-    from fastapi_handoff.policy.walk import Budget
 
 _ANY_SERVICE: Final = "any-other-service"
 _ANY_ENVIRONMENT: Final = "any-other-environment"

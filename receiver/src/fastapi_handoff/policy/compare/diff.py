@@ -10,8 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastapi_handoff.policy.access import Event, Granted, events_of, find_caller
-from fastapi_handoff.policy.walk import Budget
+from fastapi_handoff.policy.compare.access import Event, Granted, events_of, find_caller
+from fastapi_handoff.policy.compare.walk import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
