@@ -1,4 +1,5 @@
-"""`make demo`: a production deployment from main, and the same from a feature branch, between the real pipe and the app beside.
+"""`make demo`: a production deployment from main, and the same from a feature branch, between the real pipe and the app beside;
+and the review of a pull request that lets more branches deploy than it means to.
 
 Bitbucket is played by a stand-in; everything else is real. Ends by itself and leaves nothing behind.
 """
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pull_request import PullRequest
 from support.bitbucket_standin import API, PRODUCTION, BitbucketStandin, Principal, Step
 from support.scenes import ReceiverProcess
 
@@ -64,6 +66,17 @@ class Stage:
         show(f"$ fastapi-handoff audit {' '.join(command)}")
         program = str(Path(sys.executable).with_name("fastapi-handoff"))
         return run([program, "audit", *command, "--store", f"sqlite:///{self.folder}/handoff.db"], {**os.environ}) == 0
+
+    def review(self) -> tuple[int, bool]:
+        """Reviews a pull request that widens a grant, and shows it; gives the exit code, and whether the commit shows it."""
+        change = PullRequest(self.folder, self.standin)
+        show("$ fastapi-handoff policy review handoff.toml --base main --post")
+        exit_code, lines = change.review()
+        indent(lines)
+        show(f"It ends with exit code {exit_code}. The commit {change.commit[:7]} in Bitbucket shows")
+        shown = change.shown_on_the_commit()
+        indent(shown or ["(nothing)"])
+        return exit_code, any("branch `mainx`" in line for line in shown)
 
 
 def anchor(receipt_file: Path) -> str:
@@ -129,8 +142,11 @@ def main() -> int:
         listed = on.audit("list")
         # Whoever kept the build log of part 1 can tell that nothing up to it was changed or cut off.
         verified = on.audit("verify", "--anchor", anchor(receipt_file))
-    went_well = (from_main, from_feature, listed, verified) == (0, 4, True, True)
-    print("\nmain was let in, the feature branch was not" if went_well else "\nthe demo did not go as expected")
+        title("4 · A pull request that means to let main-hotfix deploy as well")
+        reviewed, reported = on.review()
+    went_well = (from_main, from_feature, listed, verified) == (0, 4, True, True) and (reviewed, reported) == (1, True)
+    said = "main was let in, the feature branch was not; the pull request that gives more access was caught"
+    print(f"\n{said}" if went_well else "\nthe demo did not go as expected")
     return 0 if went_well else 1
 
 

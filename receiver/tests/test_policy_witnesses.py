@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fastapi_handoff import Policy
@@ -31,7 +29,7 @@ def backend() -> str:
 
 @pytest.mark.parametrize(("base", "head"), CHANGES)
 async def test_witness_is_let_in_by_the_new_policy_and_refused_by_the_old_one(
-    receivers, policy_file: Path, base: list[str], head: list[str]
+    receivers, policy_file, base: list[str], head: list[str]
 ) -> None:
     started, policies = [], []
     for grants in (base, head):

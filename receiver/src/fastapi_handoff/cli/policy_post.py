@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from fastapi_handoff.policy import PolicyError
-from fastapi_handoff.policy.review import code_insights
+from fastapi_handoff.policy.review import code_insights, words
 
 if TYPE_CHECKING:
     from fastapi_handoff.policy.review import Review
@@ -46,7 +46,7 @@ def post(found: Review, proxy: str) -> str:
                 _send(client, "POST", f"{url}/annotations", part)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise PolicyError(f"the report is not on the commit: {type(error).__name__}: {error}") from None
-    return f"the report is on commit {commit[:12]}, with {len(marks)} annotations"
+    return f"the report is on commit {commit[:12]}, with {words.counted(len(marks), 'annotation')}"
 
 
 def _send(client: httpx.Client, method: str, url: str, body: Any) -> None:

@@ -76,7 +76,7 @@ def marks(found: Review) -> list[dict[str, Any]]:
         if line is None:
             continue
         own = found.head.source.line(path)
-        where = "" if line == own else f" (It is on line {own}.)"
+        where = "" if line == own else f" (Line {own}.)"
         external = hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()
         made[external] = {
             "external_id": external,
