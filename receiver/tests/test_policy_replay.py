@@ -115,8 +115,12 @@ async def test_grant_without_a_use_is_found_by_the_lint(store: Store, run) -> No
     await add(store, exchange("accepted"))
     code, out, _ = await run("lint", written(MAIN, 'name = "unused"\nbranch = "x"'))
     assert code == 0
-    assert next(line for line in out.splitlines() if "unused-grant" in line).endswith("Grant `unused`.")
-    assert "Grant `old`" not in out
+    assert (
+        next(line for line in out.splitlines() if "unused-grant" in line)
+        .split("unused-grant ")[1]
+        .startswith("(grant `unused`): ")
+    )
+    assert "grant `old`" not in out
 
 
 async def test_caller_of_a_record_is_explained(store: Store, run) -> None:

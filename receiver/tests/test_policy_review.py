@@ -465,3 +465,17 @@ def test_graph_shows_who_has_what_and_no_name_can_draw(repository: Repository, r
     assert out.startswith("flowchart LR\n")
     assert '"] -->' not in out.replace('c0 -- "', "").splitlines()[-1]
     assert out.count("-->") == 1
+
+
+def test_workspace_that_is_swapped_is_named(repository: Repository, run) -> None:
+    """The callers read the same before and after: what changed is whom they are believed to be by."""
+    repository.commit(text(BEFORE))
+    repository.commit(text(BEFORE).replace("c8b5a4d4", "d8b5a4d4"))
+    code, out, _ = run("review", "--base", "HEAD~1")
+    assert code == 1
+    assert (
+        "the base does not trust its issuer, kind `bitbucket`, workspace `acme` and workspace_uuid `{d8b5a4d4-" in out
+    )
+    assert (
+        "ISSUER   `bitbucket` is trusted no more: kind `bitbucket`, workspace `acme` and workspace_uuid `{c8b5a" in out
+    )

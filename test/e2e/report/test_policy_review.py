@@ -31,6 +31,6 @@ def test_review_of_a_first_policy_is_a_report_with_annotations_on_its_commit(tmp
         requests = [request for request in standin.journal.requests if request.listener == "proxy"]
     assert done.returncode == 1, done.stderr
     assert report.values["result"] == "FAILED"
-    assert [annotation["severity"] for annotation in report.annotations.values()] == ["HIGH", "HIGH"]
+    assert [annotation["severity"] for annotation in report.annotations.values()] == ["HIGH"]
     assert [request.method for request in requests] == ["PUT", "POST"]
     assert [said for request in requests for said in official_openapi.violations(request)] == []

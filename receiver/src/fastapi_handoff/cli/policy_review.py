@@ -91,7 +91,7 @@ def run_diff(options: argparse.Namespace) -> int:
             ).text()
         )
         return 1 if gains else 0
-    _write_lines(_changes(reviewing.as_report(found)))
+    _write_lines(_changes(found, reviewing.as_report(found)))
     return 1 if found.diff and found.diff.gains else 0
 
 
@@ -143,7 +143,7 @@ def _review(found: Review, report: Report) -> Iterator[str]:
     if found.base is not None:
         if found.base.policy is None:
             yield "There is no policy at the base: this is the first, and all that it gives is new."
-        yield from _changes(report)
+        yield from _changes(found, report)
     for each in report.tests or []:
         for said in each.failures:
             yield f"FAILED   {report.policy.file}:{each.line}: test `{each.name}`: {said}"
@@ -153,16 +153,17 @@ def _review(found: Review, report: Report) -> Iterator[str]:
     yield f"{'Passed' if found.passed else 'Failed'}: {code_insights.summary(found)}"
 
 
-def _changes(report: Report) -> Iterator[str]:
+def _changes(found: Review, report: Report) -> Iterator[str]:
     for change in report.gains or []:
         meant = "" if change.allowed_by_test is None else f" Test `{change.allowed_by_test}` says that it is meant."
         yield f"GAIN     {_place(report, change)}: {change.sentence}{meant}"
     for change in report.losses or []:
         yield f"LOSS     {report.base.file if report.base else ''}:{change.line}: {change.sentence}"
     for name in report.new_issuers or []:
-        yield f"ISSUER   `{name}` is trusted, and was not."
+        yield f"ISSUER   `{name}` is trusted, and was not: {words.issuer(found.head, name)}."
+    before = None if found.base is None else found.base.policy
     for name in report.dropped_issuers or []:
-        yield f"ISSUER   `{name}` is trusted no more."
+        yield f"ISSUER   `{name}` is trusted no more{f': {words.issuer(before, name)}' if before else ''}."
     gains, losses = (
         words.counted(len(report.gains or []), "gain"),
         words.counted(len(report.losses or []), "loss/losses"),
@@ -178,11 +179,10 @@ def _findings(policy: Policy, found: list[Finding]) -> Iterator[str]:
     for each in found:
         place = f"{policy.source.name}:{each.line}"
         grant = reviewing.grant_of(policy, each)
-        about = "" if grant is None else f" Grant `{grant}`."
-        if each.is_suppressed:
-            yield f"allowed  {place}: {each.rule.id}: {each.message}{about} Allowed, because {each.reason}"
-        else:
-            yield f"{each.rule.severity:8} {place}: {each.rule.id}: {each.message}{about}"
+        about = "" if grant is None else f" (grant `{grant}`)"
+        kind = "allowed" if each.is_suppressed else each.rule.severity
+        reason = f" Allowed, because {each.reason}" if each.is_suppressed else ""
+        yield f"{kind:8} {place}: {each.rule.id}{about}: {each.message}{reason}"
 
 
 def _counted(found: list[Finding]) -> str:

@@ -93,11 +93,12 @@ def marks(found: Review) -> list[dict[str, Any]]:
 
 def _annotated(found: Review) -> Iterator[tuple[Path, str, str, bool]]:
     has_base = found.base is not None and found.base.policy is not None
-    for change in () if found.diff is None else found.diff.gains:
-        text = words.gain(found.head, change, has_base=has_base)
-        if change in found.meant:
-            text += f" Test `{found.meant[change]}` says that it is meant."
-        yield ("grants", change.position), "HIGH", text, change not in found.meant
+    if found.diff is not None:
+        for change in found.diff.gains:
+            text = words.gain(found.head, change, found.diff, has_base=has_base)
+            if change in found.meant:
+                text += f" Test `{found.meant[change]}` says that it is meant."
+            yield ("grants", change.position), "HIGH", text, change not in found.meant
     for result in found.failed_tests:
         yield (
             ("tests", result.position),
@@ -109,8 +110,8 @@ def _annotated(found: Review) -> Iterator[tuple[Path, str, str, bool]]:
         if finding.is_suppressed or found.is_new(finding) is False:
             continue
         grant = grant_of(found.head, finding)
-        about = "" if grant is None else f" Grant `{grant}`."
-        text = f"{finding.rule.id}: {finding.message}{about}"
+        about = "" if grant is None else f" (grant `{grant}`)"
+        text = f"{finding.rule.id}{about}: {finding.message}"
         yield finding.path, _SEVERITY[finding.rule.severity], text, finding.rule.severity == "error"
 
 

@@ -91,7 +91,9 @@ def _gains(found: Review) -> Iterator[dict[str, Any]]:
     has_base = found.base is not None and found.base.policy is not None
     for change in found.diff.gains:
         line = found.head.source.line(("grants", change.position))
-        result = _result(found, NEW_ACCESS, "error", words.gain(found.head, change, has_base=has_base), line)
+        result = _result(
+            found, NEW_ACCESS, "error", words.gain(found.head, change, found.diff, has_base=has_base), line
+        )
         result["baselineState"] = "new"
         result["properties"] = {"grant": change.grant, "scopes": list(change.scopes), "witness": _witness(change)}
         result["partialFingerprints"] = _fingerprint(NEW_ACCESS, change.grant, *change.scopes)

@@ -147,7 +147,7 @@ def as_report(found: Review) -> Report:
         result="passed" if found.passed else "failed",
         policy=reported_file(head),
         base=None if previous is None or base is None else reported_file(previous, base.commit),
-        gains=None if diff is None else [_gain(found, change) for change in diff.gains],
+        gains=None if diff is None else [_reported_gain(found, diff, change) for change in diff.gains],
         losses=None
         if diff is None or previous is None
         else [_reported_loss(previous, change) for change in diff.losses],
@@ -159,21 +159,13 @@ def as_report(found: Review) -> Report:
     )
 
 
-def _gain(found: Review, change: Change) -> ReportedChange:
+def _reported_gain(found: Review, diff: PolicyDiff, change: Change) -> ReportedChange:
     has_base = found.base is not None and found.base.policy is not None
-    return _reported_gain(found.head, change, has_base=has_base, allowed_by_test=found.meant.get(change))
-
-
-def _reported_gain(
-    head: Policy, change: Change, *, has_base: bool = True, allowed_by_test: str | None = None
-) -> ReportedChange:
-    """Return a gain for machines."""
-    sentence = words.gain(head, change, has_base=has_base)
-    return _change(head, change, sentence).model_copy(update={"allowed_by_test": allowed_by_test})
+    sentence = words.gain(found.head, change, diff, has_base=has_base)
+    return _change(found.head, change, sentence).model_copy(update={"allowed_by_test": found.meant.get(change)})
 
 
 def _reported_loss(base: Policy, change: Change) -> ReportedChange:
-    """Return a loss for machines."""
     return _change(base, change, words.loss(base, change))
 
 

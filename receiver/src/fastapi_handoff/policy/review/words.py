@@ -9,7 +9,7 @@ from fastapi_handoff.issuers import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fastapi_handoff.policy.compare.diff import Change
+    from fastapi_handoff.policy.compare.diff import Change, PolicyDiff
     from fastapi_handoff.policy.model import Policy
 
 _LONGEST = 120
@@ -25,13 +25,17 @@ def caller(policy: Policy, issuer: str, claims: Mapping[str, str]) -> str:
     return f"a caller{of} with {listed([*has, *lacks])}"
 
 
-def gain(policy: Policy, change: Change, *, has_base: bool = True) -> str:
+def gain(policy: Policy, change: Change, diff: PolicyDiff, *, has_base: bool) -> str:
     """Return what a grant of `policy` newly gives, and to whom for example."""
     who = caller(policy, change.witness.issuer, change.witness.claims)
     what = f"{who[0].upper()}{who[1:]} gets {scopes(change.scopes)} by grant `{change.grant}`"
     if change.witness.service is not None:
         return f"{what} for {_event(change)}; the base gives it for other events only."
-    return f"{what}; {'the base refuses that' if has_base else 'there is no base'}."
+    if not has_base:
+        return f"{what}; there is no base."
+    if change.witness.issuer in diff.new_issuers:
+        return f"{what}; the base does not trust its issuer, {issuer(policy, change.witness.issuer)}."
+    return f"{what}; the base refuses that."
 
 
 def loss(policy: Policy, change: Change) -> str:
@@ -39,6 +43,12 @@ def loss(policy: Policy, change: Change) -> str:
     who = caller(policy, change.witness.issuer, change.witness.claims)
     about = "" if change.witness.service is None else f" for {_event(change)}"
     return f"{who[0].upper()}{who[1:]} loses {scopes(change.scopes)}{about}, which grant `{change.grant}` gave."
+
+
+def issuer(policy: Policy, name: str) -> str:
+    """Return whom an issuer of the policy stands for: its settings, but for the name."""
+    settings = next(settings for settings in policy.issuers if settings.name == name)
+    return listed([f"{key} `{short(str(value))}`" for key, value in settings.model_dump(exclude={"name"}).items()])
 
 
 def scopes(names: Iterable[str]) -> str:
@@ -63,4 +73,5 @@ def short(text: str) -> str:
 
 
 def _event(change: Change) -> str:
-    return f"events about service `{change.witness.service}` in environment `{change.witness.environment_name}`"
+    witness = change.witness
+    return f"events such as one about service `{witness.service}` in environment `{witness.environment_name}`"
