@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import access_tokens
-import events
-import proofs
 import pytest
-import step_tokens
-import token_forms
-from attack import Attack, stage
 
+from attacks import access_tokens, events, proofs, step_tokens, token_forms
+from attacks.attack import Attack, stage
 from fastapi_handoff.request.refusal import CODES
 
 CORPUS = {
