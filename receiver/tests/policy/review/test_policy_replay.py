@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from chain import REPOSITORY, actor, add, entry
 from fastapi_handoff.cli import main
 from fastapi_handoff.store import Store
-from policies import text
+from helpers.chain import REPOSITORY, actor, add, entry
+from helpers.policies import text
 
 WORKSPACE_UUID = "{0b6b8a4e-3c5b-4c0c-8c53-0a3c1a2b4d5e}"
 HEAD = f'[bitbucket]\nworkspace = "acme"\nworkspace_uuid = "{WORKSPACE_UUID}"\n'

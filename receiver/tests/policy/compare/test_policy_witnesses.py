@@ -6,8 +6,8 @@ import pytest
 
 from fastapi_handoff import Policy
 from fastapi_handoff.policy.compare import compare
-from policies import text
-from provider import ENVIRONMENT_UUID, OTHER_UUID, REPOSITORY_UUID, WORKSPACE_UUID
+from helpers.policies import text
+from helpers.provider import ENVIRONMENT_UUID, OTHER_UUID, REPOSITORY_UUID, WORKSPACE_UUID
 
 HEAD = f'[bitbucket]\nworkspace = "acme"\nworkspace_uuid = "{WORKSPACE_UUID}"\n'
 PRODUCTION = f'environment = "{ENVIRONMENT_UUID}"'

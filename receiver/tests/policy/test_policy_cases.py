@@ -8,7 +8,7 @@ import pytest
 
 from fastapi_handoff import Policy, PolicyError
 from fastapi_handoff.policy import cases
-from policies import API, PRODUCTION, TWO_ISSUERS, policy, text
+from helpers.policies import API, PRODUCTION, TWO_ISSUERS, policy, text
 
 CLAIMS = f'claims = {{ repository = "{API}", branch = "main" }}'
 

@@ -17,7 +17,7 @@ from fastapi_handoff.policy.compare.access import Event
 from fastapi_handoff.policy.compare.diff import compare
 from fastapi_handoff.policy.compare.walk import Budget, texts
 from fastapi_handoff.policy.patterns import matches, tokens_of
-from policies import API, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy
+from helpers.policies import API, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy
 
 
 def branches(*names: str) -> Policy:

@@ -19,7 +19,7 @@ from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator
 
 from fastapi_handoff.cli import main
 from fastapi_handoff.policy.review import Base, Review, code_insights, report_schema_text, review, sarif
-from policies import API, PRODUCTION, policy, text
+from helpers.policies import API, PRODUCTION, policy, text
 
 BEFORE = f'name = "api"\nenvironment = "{PRODUCTION}"\nbranch = "main"\nscopes = ["deploy"]'
 WIDENED = BEFORE.replace('"main"', '"release/**"')
@@ -28,8 +28,8 @@ ALLOWING = (
     f'[[tests]]\nname = "releases deploy"\n'
     f'claims = {{ repository = "{API}", environment = "{PRODUCTION}", branch = "release/1" }}\nallow = ["deploy"]'
 )
-OPENAPI = Path(__file__).resolve().parents[3] / "shared" / "bitbucket-openapi.json"
-SHARED = OPENAPI if OPENAPI.is_file() else OPENAPI.parents[2] / "shared" / "bitbucket-openapi.json"
+# Reference data that is not part of this repository; it lies beside the checkout where the project is developed.
+OPENAPI = Path(__file__).resolve().parents[5] / "shared" / "bitbucket-openapi.json"
 
 
 class Repository:
@@ -407,9 +407,9 @@ def test_annotations_stand_on_changed_lines_only() -> None:
     assert [mark for mark in marks if "loose too" in mark["summary"] and "loose-glob" in mark["summary"]] == []
 
 
-@pytest.mark.skipif(not SHARED.is_file(), reason="the official OpenAPI is not beside this checkout")
+@pytest.mark.skipif(not OPENAPI.is_file(), reason="the official OpenAPI is not beside this checkout")
 def test_code_insights_bodies_are_valid_by_the_official_openapi() -> None:
-    document = json.loads(SHARED.read_text())
+    document = json.loads(OPENAPI.read_text())
     # The document types the value of a report's data as `object`; its own text takes booleans, numbers and strings.
     del document["definitions"]["report_data"]["properties"]["value"]["type"]
     long = policy(

@@ -10,7 +10,7 @@ import pytest
 from fastapi_handoff import Handoff, Policy, PolicyError
 from fastapi_handoff.policy.lint import RULES, Knowledge, lint
 from fastapi_handoff.policy.patterns import matches
-from policies import API, HEAD, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy, text
+from helpers.policies import API, HEAD, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy, text
 
 KNOWN = Knowledge(
     needed_scopes={"deploy": ("service.deployed",), "audit:write": ("POST /audit",)},
@@ -186,7 +186,7 @@ def test_personas_see_more_and_more() -> None:
 
 
 def test_every_rule_is_in_the_docs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "policy-review.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "policy-review.md").read_text()
     for rule in RULES:
         assert f'<a id="{rule.id}"></a>' in page
         assert rule.title in page
