@@ -19,16 +19,14 @@ def base_at(reference: str, file: str) -> Base:
 
     Raises `PolicyError` where there is no such commit, or what stands there is no policy.
     """
-    path = Path(file).resolve()
-    folder = path.parent
-    top = Path(_git(folder, "rev-parse", "--show-toplevel").decode(errors="surrogateescape").rstrip("\n"))
+    folder = Path(file).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
     except PolicyError:
         advice = f"`git fetch origin {reference.removeprefix('origin/')}` brings a branch that a clone left out"
         raise PolicyError(f"base `{reference}` is no commit of this clone: {advice}") from None
     at = commit.decode().strip()
-    name = _name_at(folder, at, path.relative_to(top.resolve()).as_posix())
+    name = _name_at(folder, at, _path(file))
     if name is None:
         return Base(policy=None, commit=at)
     size = int(_git(folder, "cat-file", "-s", f"{at}:{name}"))
@@ -39,6 +37,20 @@ def base_at(reference: str, file: str) -> Base:
         return Base(policy=Policy.parse(raw, name), commit=at)
     except PolicyError as error:
         raise PolicyError(f"the base cannot be read, so nothing can be compared with it:\n{error}") from None
+
+
+def path_in_repository(file: str) -> str:
+    """Return the file's path from the root of its repository; outside of one, as it was given."""
+    try:
+        return _path(file)
+    except PolicyError:
+        return Path(file).as_posix()
+
+
+def _path(file: str) -> str:
+    path = Path(file).resolve()
+    top = _git(path.parent, "rev-parse", "--show-toplevel").decode(errors="surrogateescape").rstrip("\n")
+    return path.relative_to(Path(top).resolve()).as_posix()
 
 
 def _name_at(folder: Path, commit: str, name: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff.cli.output import harmless, say
 from fastapi_handoff.cli.policy_audit import replayed
-from fastapi_handoff.cli.policy_base import base_at
+from fastapi_handoff.cli.policy_base import base_at, path_in_repository
 from fastapi_handoff.cli.policy_store import add_store_to
 from fastapi_handoff.policy import Policy, PolicyError, cases, read_file
 from fastapi_handoff.policy import review as reviewing
@@ -120,7 +120,7 @@ def run_review(options: argparse.Namespace) -> int:
     policy = _load(options.file)
     base = None if options.base is None else base_at(options.base, options.file)
     knowledge = _knowledge(policy, options)
-    found = reviewing.review(policy, base, knowledge, persona=options.persona)
+    found = reviewing.review(policy, base, knowledge, persona=options.persona, path=path_in_repository(options.file))
     report = reviewing.as_report(found).model_copy(
         update={"grants": reviewing.reported_grants(policy), "scopes": reviewing.reported_scopes(policy, knowledge)}
     )

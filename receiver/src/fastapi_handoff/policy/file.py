@@ -39,7 +39,7 @@ SCHEMA_ID: Final = (
     "/receiver/src/fastapi_handoff/policy/policy.schema.json"
 )
 
-FILE_BYTES: Final = 1_000_000
+FILE_BYTES: Final = 500_000
 """A policy of thousands of grants is smaller; what is larger would only keep a reviewer's machine busy."""
 _LINE_CHARACTERS: Final = 4096
 _KEY_DOTS: Final = 200

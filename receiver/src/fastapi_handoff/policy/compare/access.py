@@ -100,6 +100,7 @@ def find_caller(kind: str, inside: Reach, outside: Sequence[Reach], budget: Budg
     allows, no deployment environment where none is asked for.
     """
     asked = {condition.claim: condition for condition in inside.grant.conditions}
+    budget.spend(len(outside))
     relevant = [reach for reach in outside if not _excludes(asked, reach.grant)]
     if any(not reach.shadows and _is_part(reach.grant, inside.grant) for reach in relevant):
         return None

@@ -23,6 +23,10 @@ Trust = tuple[tuple[str, str], ...]
 """What makes an issuer who it is: its settings, all but the name that the policy has for it."""
 
 
+_Callers = tuple[Trust, frozenset[tuple[str, str]]]
+"""An issuer, and the immutable ids that a grant asks for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
     """One caller, and one event, that one policy lets in and the other does not."""
@@ -81,12 +85,12 @@ def compare(base: Policy | None, head: Policy) -> PolicyDiff:
 
 def _gains(base: Policy | None, head: Policy) -> tuple[Change, ...]:
     budget = Budget()
-    old = {} if base is None else _by_issuer(base)
+    old = {} if base is None else _by_callers(base)
     kinds = {settings.name: settings.kind for settings in head.issuers}
     found: list[Change] = []
     positions = {grant.name: position for position, grant in enumerate(head.grants)}
-    for trust, grants in _by_issuer(head).items():
-        own, others = Granted(grants), Granted(old.get(trust, []))
+    for callers, grants in _by_callers(head).items():
+        own, others = Granted(grants), Granted(old.get(callers, []))
         for grant in grants:
             found.extend(_changes(kinds[grant.issuer], grant, positions[grant.name], own, others, budget))
     return tuple(sorted(found, key=lambda change: change.position))
@@ -132,12 +136,13 @@ def _trust(settings: IssuerSettings) -> Trust:
     return tuple(sorted((key, repr(value)) for key, value in settings.model_dump(exclude={"name"}).items()))
 
 
-def _by_issuer(policy: Policy) -> dict[Trust, list[Grant]]:
-    """Return the grants of each issuer, in the file's order."""
+def _by_callers(policy: Policy) -> dict[_Callers, list[Grant]]:
+    """Return the grants in the file's order, apart by what no two of them can share a caller over."""
     trusts = _trusts(policy)
-    grants: dict[Trust, list[Grant]] = defaultdict(list)
+    grants: dict[_Callers, list[Grant]] = defaultdict(list)
     for grant in policy.grants:
-        grants[trusts[grant.issuer]].append(grant)
+        ids = frozenset((each.claim, each.expected) for each in grant.conditions if each.pinned)
+        grants[trusts[grant.issuer], ids].append(grant)
     return grants
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FRESH: Final = "xyzabcdefghijklmnopqrstuvw0123456789"
 _STEPS: Final = 400_000
-"""Of a whole comparison; some seconds. A hundred globs that a person wrote need a thousand."""
+"""Of a whole comparison; some seconds. Two hundred grants of one repository need a tenth of it."""
 _UNRESTRICTED: Final = "unrestricted"
 _UNRESTRICTED_START: Final = "unrestricted, and nothing read"
 """A state of its own: an empty text and a text after which a glob is where it began (`/` in `**?`) differ."""
@@ -36,8 +36,8 @@ class Budget:
         self.left -= steps
         if self.left < 0:
             raise PolicyError(
-                "the globs of these policies are too entangled to be compared exactly in bounded time: "
-                "use fewer wildcards in a pattern, or fewer patterns for one repository"
+                "these policies are too entangled to be compared exactly in bounded time: "
+                "use fewer wildcards in a pattern, or fewer grants for one repository"
             )
 
 

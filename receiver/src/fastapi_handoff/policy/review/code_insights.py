@@ -52,6 +52,7 @@ def report(found: Review) -> dict[str, Any]:
     details = _cut("\n".join([summary(found), *lost]), _DETAILS)
     gains, losses = (0, 0) if found.diff is None else (len(found.diff.gains), len(found.diff.losses))
     return {
+        "type": "report",
         "title": "Policy review",
         "details": details,
         "reporter": "fastapi-handoff",
@@ -79,13 +80,14 @@ def marks(found: Review) -> list[dict[str, Any]]:
         where = "" if line == own else f" (Line {own}.)"
         external = hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()
         made[external] = {
+            "type": "report_annotation",
             "external_id": external,
             "annotation_type": "VULNERABILITY",
             "summary": _cut(text + where, _SUMMARY),
             "details": _cut(text + where, _DETAILS),
             "severity": severity,
             "result": "FAILED" if fails else "PASSED",
-            "path": found.head.source.name,
+            "path": found.path,
             "line": line,
         }
     return list(made.values())[:_ANNOTATIONS]

@@ -142,7 +142,7 @@ def _result(found: Review, rule: str, level: str, message: str, line: int) -> di
 
 
 def _artifact(found: Review) -> dict[str, Any]:
-    return {"uri": quote(found.head.source.name, safe="/"), "uriBaseId": "SRCROOT"}
+    return {"uri": quote(found.path, safe="/"), "uriBaseId": "SRCROOT"}
 
 
 def _witness(change: Change) -> dict[str, Any]:

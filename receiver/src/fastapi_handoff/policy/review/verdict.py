@@ -47,6 +47,8 @@ class Review:
     """All that was found about one policy."""
 
     head: Policy
+    path: str
+    """The file's path from the root of its repository, with `/`."""
     base: Base | None
     diff: PolicyDiff | None
     meant: Mapping[Change, str]
@@ -82,13 +84,22 @@ class Review:
 
 
 def review(
-    head: Policy, base: Base | None = None, knowledge: Knowledge | None = None, *, persona: str = "regular"
+    head: Policy,
+    base: Base | None = None,
+    knowledge: Knowledge | None = None,
+    *,
+    persona: str = "regular",
+    path: str | None = None,
 ) -> Review:
-    """Review a policy. Raises `PolicyError` where it cannot be compared with the base in bounded time."""
+    """Review a policy. `path` is the file's in its repository, if it has one.
+
+    Raises `PolicyError` where it cannot be compared with the base in bounded time.
+    """
     before = None if base is None else base.policy
     diff = None if base is None else compare(before, head)
     return Review(
         head=head,
+        path=path or head.source.name,
         base=base,
         diff=diff,
         meant={} if diff is None else _meant(before, head, diff),
