@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi_handoff.jose import ECKey
     from fastapi_handoff.request import Checks
 
-_TEXT_CLAIMS: Final = ("sub", "jti", "scope", "grant", "policy")
+_TEXT_CLAIMS: Final = ("sub", "jti", "scope", "grant", "policy", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class AccessToken:
     """The issuer's `iss`."""
     kind: str
     subject: str
+    source: str
+    """The attested id of where the caller's events come from."""
+    is_for_default_audience: bool
+    """Whether the subject token was meant for all services of its tenant."""
     claims: Mapping[str, str]
     """What the issuer attested, by our names."""
     jkt: str
@@ -81,7 +85,9 @@ def mint(
         "grant": grant,
         "policy": policy,
         "issuer": {"name": attested.issuer.name, "iss": attested.issuer.url, "kind": attested.issuer.kind},
+        "source": attested.source,
         "attested": dict(attested.claims),
+        "default_audience": attested.is_for_default_audience,
     }
     signing_input = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
     signature = sign(signing_input.encode("ascii"), key.private)
@@ -167,15 +173,18 @@ def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
         and isinstance(issuer, dict)
         and all(isinstance(issuer.get(name), str) for name in ("name", "iss", "kind"))
         and issuer["kind"] in KINDS
+        and isinstance(claims.get("default_audience"), bool)
         and isinstance(attested, dict)
         and all(isinstance(value, str) for value in attested.values())
-        and _is_of_kind(attested, issuer["kind"])
+        and KINDS[issuer["kind"]].fits(attested)
     ):
         return AccessToken(
             issuer=issuer["name"],
             issuer_url=issuer["iss"],
             kind=issuer["kind"],
             subject=claims["sub"],
+            source=claims["source"],
+            is_for_default_audience=claims["default_audience"],
             claims=attested,
             jkt=cnf["jkt"],
             scopes=frozenset(claims["scope"].split()),
@@ -185,8 +194,3 @@ def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
     raise checks.refuse(
         "access token claims", "those of RFC 9068", None, "token-invalid", "the access token lacks a claim"
     )
-
-
-def _is_of_kind(attested: dict[str, Any], kind: str) -> bool:
-    table = KINDS[kind].claims
-    return {claim.name for claim in table if claim.required} <= attested.keys() <= {claim.name for claim in table}

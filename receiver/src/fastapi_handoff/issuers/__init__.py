@@ -9,7 +9,7 @@ here: what a caller may do with what is attested (`policy`), and the receiver's 
 from typing import Final
 
 from fastapi_handoff.issuers import subject_token
-from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings
+from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings, SubjectTokenType
 from fastapi_handoff.issuers.bitbucket import Bitbucket, BitbucketSettings, BitbucketStep
 from fastapi_handoff.issuers.subject_token import Attested
 
@@ -25,5 +25,6 @@ __all__ = [
     "Claim",
     "Issuer",
     "IssuerSettings",
+    "SubjectTokenType",
     "subject_token",
 ]

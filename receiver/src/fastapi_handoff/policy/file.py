@@ -6,7 +6,7 @@ stand in `match`.
 
 from __future__ import annotations
 
-import functools  # noqa: TC003 - pydantic evaluates the annotation
+import functools
 import json
 import operator
 import re
@@ -28,9 +28,9 @@ from fastapi_handoff.issuers import KINDS, Bitbucket, BitbucketSettings, IssuerS
 from fastapi_handoff.policy.mistakes import PolicyError, mistakes_of, policy_error, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from fastapi_handoff.issuers import Claim, Issuer
+    from fastapi_handoff.issuers import Claim
     from fastapi_handoff.policy.mistakes import Location
 
 SCHEMA_ID: Final = (
@@ -60,6 +60,11 @@ class _GrantTable(_Table):
         description="The name an event's environment must have. Bitbucket attests the id only, so pin the name here.",
     )
     services: list[Name] | None = Field(None, min_length=1, description="The services an event may be about.")
+    default_audience: bool = Field(
+        default=False,
+        description="Whether a token with Bitbucket's default audience will do. It is the same for every service that "
+        "the workspace talks to, and each of them could use the token here.",
+    )
 
     @field_validator("branch", check_fields=False)
     @classmethod
@@ -69,12 +74,12 @@ class _GrantTable(_Table):
         return value
 
 
-def _matchable(kind: type[Issuer]) -> dict[str, Claim]:
-    """Return the claims that a grant of this kind can ask for, by the key that asks."""
-    return {claim.match: claim for claim in kind.claims if claim.match is not None}
+def _matchable(table: Iterable[Claim]) -> dict[str, Claim]:
+    """Return the claims of a table that a grant can ask for, by the key that asks."""
+    return {claim.match: claim for claim in table if claim.match is not None}
 
 
-_SHORT_KEYS: Final = _matchable(Bitbucket)
+_SHORT_KEYS: Final = _matchable(Bitbucket.claims)
 _SHORT_FIELDS: Final[dict[str, Any]] = {
     key: (claim.value | None, Field(None, description=claim.description)) for key, claim in _SHORT_KEYS.items()
 }
@@ -84,13 +89,18 @@ else:
     GrantTable = create_model("GrantTable", __base__=_GrantTable, __doc__=_GrantTable.__doc__, **_SHORT_FIELDS)
 
 
+_ANY_KIND: Any = functools.reduce(operator.or_, (kind.settings for kind in KINDS.values()))
+if TYPE_CHECKING:
+    AnyIssuer = IssuerSettings
+else:
+    AnyIssuer = Annotated[_ANY_KIND, Field(discriminator="kind")]
+
+
 class PolicyFile(_Table):
     """The policy of a receiver of handoffs."""
 
     bitbucket: BitbucketSettings | None = Field(None, description="Short form of the first issuer.")
-    issuers: list[functools.reduce(operator.or_, (kind.settings for kind in KINDS.values()))] = Field(  # type: ignore[valid-type]
-        default_factory=list, description="Whose identities are trusted."
-    )
+    issuers: list[AnyIssuer] = Field(default_factory=list, description="Whose identities are trusted.")
     grants: list[GrantTable] = Field(min_length=1)
 
     @field_validator("grants")
@@ -108,9 +118,9 @@ class PolicyFile(_Table):
         return [*([] if self.bitbucket is None else [self.bitbucket]), *self.issuers]
 
 
-def kind_of(settings: IssuerSettings) -> type[Issuer]:
-    """Return the kind of issuer that a table is about."""
-    return KINDS[settings.kind]
+def table_of(settings: IssuerSettings) -> tuple[Claim, ...]:
+    """Return the claims that an issuer can attest."""
+    return KINDS[settings.kind].table_of(settings)
 
 
 def asked_for(grant: _GrantTable) -> dict[str, str]:
@@ -164,22 +174,24 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
             known = ", ".join(f"`{name}`" for name in names)
             yield ("grants", position, "issuer"), f"is no issuer of this policy: expected one of {known}"
         else:
-            for key, what in _grant_mistakes(grant, kind_of(settings)):
+            for key, what in _grant_mistakes(grant, settings):
                 yield ("grants", position, *key), what
 
 
-def _grant_mistakes(grant: _GrantTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
-    matchable = _matchable(kind)
+def _grant_mistakes(grant: _GrantTable, settings: IssuerSettings) -> Iterator[tuple[Location, str]]:
+    kind, matchable = settings.kind, _matchable(table_of(settings))
     known = ", ".join(f"`{key}`" for key in matchable)
+    if grant.default_audience and kind != Bitbucket.kind:
+        yield ("default_audience",), f"is about Bitbucket's tokens: those of a `{kind}` issuer have no default audience"
     for key in _SHORT_KEYS:
         if getattr(grant, key) is not None:
             if key in grant.match:
                 yield ("match", key), f"is given twice: once as `{key}`"
-            if kind is not Bitbucket:
-                yield (key,), f"is a key of Bitbucket's grants: one of a `{kind.kind}` issuer has `match`"
+            if kind != Bitbucket.kind:
+                yield (key,), f"is a key of Bitbucket's grants: one of a `{kind}` issuer has `match`"
     for key, value in grant.match.items():
         if key not in matchable:
-            yield ("match", key), f"is nothing that a `{kind.kind}` issuer attests: expected one of {known}"
+            yield ("match", key), f"is nothing that a `{kind}` issuer attests: expected one of {known}"
             continue
         try:
             TypeAdapter(matchable[key].value).validate_python(value, strict=True)
@@ -188,7 +200,7 @@ def _grant_mistakes(grant: _GrantTable, kind: type[Issuer]) -> Iterator[tuple[Lo
     asked = asked_for(grant)
     for key, claim in matchable.items():
         if claim.pinned and key not in asked:
-            yield (key,), "is required"
+            yield (key,) if key in _SHORT_KEYS else ("match", key), "is required"
 
 
 def schema_text() -> str:

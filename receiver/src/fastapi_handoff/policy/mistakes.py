@@ -34,7 +34,15 @@ def policy_error(name: str, text: str, mistakes: Iterable[tuple[Location, str]])
 
 def mistakes_of(error: ValidationError) -> list[tuple[Location, str]]:
     """Return each mistake that pydantic found: where it is, and what to do about it."""
-    return [(detail["loc"], said(dict(detail))) for detail in error.errors(include_url=False)]
+    return [(_location(dict(detail)), said(dict(detail))) for detail in error.errors(include_url=False)]
+
+
+def _location(detail: dict[str, Any]) -> Location:
+    location: Location = detail["loc"]
+    if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return (*location, "kind")
+    # pydantic names the kind of issuer between the issuer's number and the key.
+    return (*location[:2], *location[3:]) if location[0] == "issuers" and len(location) > 3 else location
 
 
 def said(detail: dict[str, Any]) -> str:
@@ -42,7 +50,9 @@ def said(detail: dict[str, Any]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return "is no key of a policy: remove it, or mend its spelling"
-    if kind == "missing":
+    if kind == "union_tag_invalid":
+        return f"is no kind of issuer: expected one of {context['expected_tags'].replace(chr(39), '`')}"
+    if kind in {"missing", "union_tag_not_found"}:
         return "is required"
     if kind == "string_pattern_mismatch":
         return f"is not {_EXPECTED.get(context['pattern'], 'text that fits ' + context['pattern'])}"
