@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastapi_handoff.issuers import KINDS, BitbucketStep
+from fastapi_handoff.issuers import KINDS, AwsRole, BitbucketStep, OktaClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +41,16 @@ class Identity:
     def bitbucket(self) -> BitbucketStep:
         """The step of Bitbucket Pipelines that called. Raises `AttributeError` for a caller of another kind."""
         return self._viewed("bitbucket", BitbucketStep)
+
+    @property
+    def aws(self) -> AwsRole:
+        """The AWS role that called. Raises `AttributeError` for a caller of another kind."""
+        return self._viewed("aws", AwsRole)
+
+    @property
+    def okta(self) -> OktaClient:
+        """The application that called, as Okta knows it. Raises `AttributeError` for a caller of another kind."""
+        return self._viewed("okta", OktaClient)
 
     def _viewed(self, kind: str, view: type[View]) -> View:
         if self.kind != kind:

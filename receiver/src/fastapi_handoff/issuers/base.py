@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastapi_handoff.jose import Jws
     from fastapi_handoff.request import Checks
 
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+"""The value of a claim that has no form of its own."""
 SubjectTokenType = Literal["id_token", "access_token", "jwt"]
 """The last word of RFC 8693's `urn:ietf:params:oauth:token-type:…`."""
 

@@ -18,6 +18,9 @@ _EXPECTED: Final = {
         "a UUID as Bitbucket writes it, in braces and lower case: `{01234567-89ab-cdef-0123-456789abcdef}`"
     ),
     r"^[a-z0-9_-]+$": "the workspace's slug, as in `https://bitbucket.org/<slug>`",
+    r"^[0-9]{12}$": "an AWS account's id, 12 digits",
+    r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$": "a role's ARN: `arn:aws:iam::123456789012:role/deployer`",
+    r"^https?://[!-\"$->@-~]+$": "an absolute URL without query and fragment",
     r"^[^\x00-\x20\x7f~^:\[\]\\]+$": "a branch's name without `refs/heads/`, or a glob of `*`, `**` and `?`",
 }
 """What stands in a message for a pattern that a person would have to decipher."""
@@ -42,7 +45,7 @@ def _location(detail: dict[str, Any]) -> Location:
     if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         return (*location, "kind")
     # pydantic names the kind of issuer between the issuer's number and the key.
-    return (*location[:2], *location[3:]) if location[0] == "issuers" and len(location) > 3 else location
+    return (*location[:2], *location[3:]) if location[0] == "issuers" else location
 
 
 def said(detail: dict[str, Any]) -> str:
