@@ -9,16 +9,18 @@ SHELL := bash
 BIN := .venv/bin
 TOOLS := .venv/installed
 PIPE_DEBUG := target/debug/fastapi-handoff
+CORES := $(shell nproc)
 # Built as the image's is.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 PIPE_STATIC = target/$(HOST)/release/fastapi-handoff
 BUILD_STATIC = cargo build --config .cargo/static.toml --target $(HOST) --release --locked
 SCRIPTS := .ci/run .ci/release $(wildcard test/container/*.sh test/local_runner/*.sh)
 
+# The receiver's tests keep a processor busy each; the end-to-end ones wait for most of their time.
 test: $(TOOLS)
 	cargo test --locked
-	$(BIN)/python -m pytest receiver
-	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest test/e2e
+	$(BIN)/python -m pytest --numprocesses=$(CORES) receiver
+	PIPE=$(PIPE_DEBUG) $(BIN)/python -m pytest --numprocesses=$$(($(CORES) + 1)) test/e2e
 
 demo: $(TOOLS)
 	cargo build --release --locked
@@ -28,10 +30,11 @@ bench: $(TOOLS)
 	$(BUILD_STATIC)
 	PIPE=$(PIPE_STATIC) $(BIN)/python bench/run.py
 
-# A thousand pipes against replicas on PostgreSQL, under faults; some minutes.
+# What takes too long for each change: a thousand pipes against replicas under faults, hundreds of runs with faults by chance, fuzzing.
+# `make campaign BOUNDED=1` does a part of each, in some minutes.
 campaign: $(TOOLS)
 	$(BUILD_STATIC)
-	PYTHONPATH=test:receiver/tests $(BIN)/python test/campaigns/replicas.py --pipe $(PIPE_STATIC)
+	PIPE=$(PIPE_STATIC) $(BIN)/python test/campaigns/run.py $(if $(BOUNDED),--bounded)
 
 lint: $(TOOLS)
 	cargo fmt --check

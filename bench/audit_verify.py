@@ -54,13 +54,15 @@ class Chain:
         running = receipt(number, state="running", result=None)
         succeeded = receipt(number)
         links = [
-            self._link(number, row, decision) for row, decision in ((running, "accepted"), (succeeded, "succeeded"))
+            self._link(number, running, action="event.accept", decision="accepted"),
+            self._link(number, succeeded, action="event.outcome", decision="succeeded", outcome={"attempt": 1}),
         ]
         assert self.head is not None
-        return links, {**succeeded, "audit_seq": self.head.seq, "audit_hash": self.head.hash}
+        ended = {"completed_at": number * 1_000_000, "audit_seq": self.head.seq, "audit_hash": self.head.hash}
+        return links, {**succeeded, **ended}
 
-    def _link(self, number: int, row: dict[str, Any], decision: str) -> dict[str, Any]:
-        said = entry(number, decision=decision, event_digest=row["content_digest"], receipt=receipt_digest(row))
+    def _link(self, number: int, row: dict[str, Any], **said_of_it: Any) -> dict[str, Any]:
+        said = entry(number, event_digest=row["content_digest"], receipt=receipt_digest(row), **said_of_it)
         record = build(said, self.head, number * 1_000_000)
         stored, digest = encode(record)
         self.head = AuditHead(record["seq"], digest)
@@ -74,7 +76,7 @@ async def measure(url: str, records: int) -> int:
     await store.open()
     chain = Chain(store)
     memory = []
-    for length in (2_000, records):
+    for length in (min(200_000, records // 2), records):
         await chain.extend(length - (chain.head.seq if chain.head else 0))
         started = time.monotonic()
         cpu, peak = await asyncio.to_thread(verify, url)

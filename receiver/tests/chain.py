@@ -12,6 +12,7 @@ from sqlalchemy import insert
 
 from fastapi_handoff.audit import AuditEntry, AuditHead, Clock, append, receipt_digest
 from fastapi_handoff.audit.verify import Progress, Verification, ignore, verify
+from fastapi_handoff.audit.verify.receipts import UNFINISHED
 from fastapi_handoff.store import Store, receipts
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def receipt(number: int, **changes: Any) -> dict[str, Any]:
         "identity": "{}",
         "asserted": "{}",
         "trace_id": f"{number:032x}",
-        "received_at": 0,
+        "received_at": 1_795_489_275_000_000,
+        "completed_at": None,
+        "attempts": 1,
     }
     return row | changes
 
@@ -97,20 +100,21 @@ async def add(store: Store, *entries: AuditEntry, clock: Clock = time.time) -> l
     return [await store.write(lambda connection, one=one: append(connection, one, clock=clock)) for one in entries]
 
 
-def add_with_receipt(connection: Connection, number: int, **changes: Any) -> AuditHead:
+def add_with_receipt(connection: Connection, number: int, *, action: str = "event.accept", **changes: Any) -> AuditHead:
     """Append a record about a receipt, and write the receipt."""
     row = receipt(number, **changes)
-    head = append(
-        connection,
-        entry(
-            number,
-            actor=actor(row["source"]),
-            decision=row["state"],
-            event_digest=row["content_digest"],
-            receipt=receipt_digest(row),
-        ),
-        clock=time.time,
+    said = entry(
+        number,
+        action=action,
+        actor=actor(row["source"]),
+        decision=row["state"],
+        event_digest=row["content_digest"],
+        outcome={"attempt": row["attempts"]},
+        receipt=receipt_digest(row),
     )
+    head = append(connection, said, clock=time.time)
+    if row["state"] not in UNFINISHED and row["completed_at"] is None:
+        row["completed_at"] = int(time.time() * 1_000_000)
     connection.execute(insert(receipts), {**row, "audit_seq": head.seq, "audit_hash": head.hash})
     return head
 

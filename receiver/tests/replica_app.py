@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ handoff = Handoff(
     bitbucket_url=os.environ["ISSUER"],
     inline_timeout=float(os.environ.get("INLINE_TIMEOUT", "0.5")),
     lease=float(os.environ.get("LEASE", "1.5")),
+    handler_threads=1,
 )
 app = FastAPI(lifespan=handoff.lifespan)
 app.include_router(handoff.router, prefix="/handoff")
@@ -38,5 +40,12 @@ async def act(event: DeploymentEvent, identity: Identity) -> dict[str, str]:
     return {"service": event.service}
 
 
+def act_in_a_thread(event: DeploymentEvent, identity: Identity) -> dict[str, str]:
+    if note_run(event.id) == 1 and event.custom.get("do") == "hang":
+        time.sleep(60)
+    return {"service": event.service}
+
+
+handoff.on("service.published", scope="deployments:write")(act_in_a_thread)
 handoff.on("service.deployed", scope="deployments:write")(act)
 handoff.on("service.upgraded", scope="deployments:write", idempotent=True)(act)

@@ -18,11 +18,12 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from chain import add, entry, verified
-from fastapi_handoff.audit import AuditEntry, AuditHead, append
+from fastapi_handoff.audit import AuditEntry, AuditHead, append, clocks_differ, lost_head
 from fastapi_handoff.audit.canonical import SAFE_INTEGER
 from fastapi_handoff.audit.plain import TEXT_LIMIT, VALUE_LIMIT, plain
 from fastapi_handoff.audit.record import GENESIS, build, decode, encode
 from fastapi_handoff.store import Store, StoreUnavailable, audit_records, proof_ids
+from fuzzing import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +145,7 @@ async def test_many_tasks_on_two_stores_make_one_chain(store: Store, store_url: 
     await other.close()
     assert sorted(head.seq for task in heads for head in task) == list(range(1, 81))
     found = verified(store)
-    assert (found.records, found.problems) == (80, [])
+    assert (found.records, found.findings) == (80, [])
 
 
 async def test_many_tasks_in_two_processes_make_one_chain(store: Store, store_url: str) -> None:
@@ -157,7 +158,7 @@ async def test_many_tasks_in_two_processes_make_one_chain(store: Store, store_ur
     ends = await asyncio.gather(*(asyncio.to_thread(process.communicate, "\n", 60) for process in processes))
     assert [process.returncode for process in processes] == [0, 0], ends
     found = verified(store)
-    assert (found.records, found.problems) == (80, [])
+    assert (found.records, found.findings) == (80, [])
 
 
 async def test_database_itself_refuses_a_fork(store: Store, sql: Callable[..., Any]) -> None:
@@ -177,6 +178,9 @@ async def test_database_itself_refuses_a_fork(store: Store, sql: Callable[..., A
         "seq = 9223372036854775807",
         "seq = -1",
         "hash = x'ff'",
+        "hash = ''",
+        "hash = upper(hash)",
+        "hash = substr(hash, 2)",
         "time = 'noon'",
         "time = 9223372036854775807",
         "time = 1e300",
@@ -189,6 +193,109 @@ async def test_nothing_is_recorded_after_an_end_that_was_tampered_with(
     sql(f"UPDATE audit_records SET {change}")
     with pytest.raises(StoreUnavailable, match="run `fastapi-handoff audit verify`"):
         await add(store, entry(2))
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_nothing_is_recorded_after_an_end_whose_hash_was_emptied(store: Store, sql: Callable[..., Any]) -> None:
+    await add(store, entry(1))
+    sql("UPDATE audit_records SET hash = ''")
+    with pytest.raises(StoreUnavailable, match="run `fastapi-handoff audit verify`"):
+        await add(store, entry(2))
+
+
+async def test_clock_far_ahead_does_not_freeze_the_time_of_every_later_record(
+    store: Store, store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, far = 1_795_489_275.0, 1_795_489_275.0 + 95 * 365 * 86_400
+    await add(store, entry(1), clock=lambda: now)
+    wrong = Store(store_url)
+    await wrong.open()
+    await add(wrong, entry(2), clock=lambda: far)
+    assert "days ahead of the newest audit record" in caplog.text
+    await wrong.close()
+    assert clocks_differ(store) is None
+    caplog.clear()
+    await add(store, entry(3), clock=lambda: now + 1)
+    assert [row.time // 1_000_000 for row in await records(store)] == [now, far, now + 1]
+    assert caplog.text.count("one of the two clocks is wrong") == 1
+    assert clocks_differ(store) == far - now - 1
+
+    await add(store, entry(4), clock=lambda: now + 2)
+    assert clocks_differ(store) is None, "the newest record is right again"
+    found = verified(store)
+    assert found.intact, "a wrong clock is no tampering"
+    assert [(note.seq, "clock was wrong" in note.text or "is it right?" in note.text) for note in found.notes] == [
+        (2, True),
+        (3, True),
+    ]
+
+
+async def test_clock_beyond_all_dates_records_nothing(store: Store) -> None:
+    for clock in (1e15, 1e300, float("inf"), float("nan")):
+        with pytest.raises(StoreUnavailable, match="clock"):
+            await add(store, entry(1), clock=lambda clock=clock: clock)
+    assert await records(store) == []
+
+
+TAKEN_AWAY = [
+    "DELETE FROM audit_records WHERE seq = 3",
+    "DELETE FROM audit_records WHERE seq > 1",
+    "DELETE FROM audit_records",
+    "UPDATE audit_records SET hash = '" + "a" * 64 + "' WHERE seq = 3",
+]
+
+
+@pytest.mark.parametrize("statement", TAKEN_AWAY)
+async def test_chain_that_lost_what_this_process_wrote_says_so(
+    store: Store, sql: Callable[..., Any], caplog: pytest.LogCaptureFixture, statement: str
+) -> None:
+    heads = await add(store, *(entry(number) for number in range(3)))
+    sql(statement)
+    assert lost_head(store) is None
+    await add(store, entry(4), entry(5))
+    assert lost_head(store) == heads[-1]
+    assert f"has lost record 3:{heads[-1].hash}" in caplog.text
+    *_, said, fourth, fifth = [json.loads(row.record) for row in await records(store)]
+    assert (said["action"], said["outcome"]) == ("audit.set_back", {"seq": 3, "hash": heads[-1].hash})
+    assert [fourth["event_id"], fifth["event_id"]] == [f"evt_{4:032x}", f"evt_{5:032x}"]
+    assert any(f"had written record 3 with hash `{heads[-1].hash}`" in one.text for one in verified(store).findings)
+
+
+async def test_chain_that_another_process_went_on_with_has_lost_nothing(store: Store, store_url: str) -> None:
+    other = Store(store_url)
+    await other.open()
+    for number in range(3):
+        await add(store, entry(number))
+        await add(other, entry(number), entry(number))
+    await other.close()
+    assert lost_head(store) is lost_head(other) is None
+    assert (verified(store).records, verified(store).findings) == (9, [])
+
+
+async def test_tail_that_was_cut_off_while_another_went_on_is_missed_by_who_wrote_it(
+    store: Store, store_url: str, sql: Callable[..., Any]
+) -> None:
+    other = Store(store_url)
+    await other.open()
+    await add(other, entry(1))
+    (head,) = await add(store, entry(2))
+    sql("DELETE FROM audit_records WHERE seq = 2", "DELETE FROM audit_records WHERE seq = 1")
+    await add(other, entry(3), entry(4), entry(5))
+    await other.close()
+    await add(store, entry(6))
+    assert lost_head(store) == head
+
+
+async def test_record_of_work_that_was_undone_is_not_missed(store: Store) -> None:
+    def append_and_fail(connection: Connection) -> None:
+        append(connection, entry(1), clock=time.time)
+        raise RuntimeError
+
+    for _ in range(3):
+        works = [store.write(append_and_fail), add(store, entry(2)), store.write(append_and_fail)]
+        await asyncio.gather(*works, return_exceptions=True)
+    assert lost_head(store) is None
+    assert (verified(store).records, verified(store).findings) == (3, [])
 
 
 HOSTILE: list[Any] = [
@@ -252,7 +359,8 @@ def test_keys_that_become_equal_do_not_hide_each_other() -> None:
     assert sorted(plain({chr(code): code for code in codes}).values()) == list(codes)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(300), deadline=None)
 @given(json_values)
 @example({"\ue000": 1, "\U00010000": 2})
 @example({"a": 2**53, "b": -0.0, "\x7f": "\u2028"})
@@ -263,7 +371,8 @@ def test_stored_bytes_are_rfc_8785_whatever_is_asserted(value: Any) -> None:
     assert decode(stored) == record
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(200), deadline=None)
 @given(json_values)
 def test_same_value_becomes_the_same_json_each_time(value: Any) -> None:
     once = plain(value)
@@ -271,18 +380,74 @@ def test_same_value_becomes_the_same_json_each_time(value: Any) -> None:
     assert plain(value) == once
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers() | st.floats(allow_nan=False))
 def test_only_numbers_that_every_reader_keeps_exact_stay_numbers(number: float) -> None:
     kept = isinstance(number, int) and abs(number) <= SAFE_INTEGER
     assert plain(number) == (number if kept else repr(number))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.fuzz
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_reading_bytes_that_are_no_record_is_a_value_error(stored: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it|^its"):
         decode(stored)
+
+
+WRONG_TYPES = [
+    {"action": 7},
+    {"action": None},
+    {"decision": ["refused"]},
+    {"code": 404},
+    {"resource": {"method": "POST"}},
+    {"trace_id": True},
+    {"event_id": []},
+    {"actor": "somebody"},
+    {"asserted": ["production"]},
+    {"outcome": "done"},
+    {"seq": "1"},
+    {"seq": True},
+    {"version": True},
+    {"prev_hash": None},
+    {"time": 1_795_489_275},
+    {"time": "yesterday"},
+    {"time": "2026-11-24T03:01:15Z"},
+    {"time": "2026-11-24T03:01:15.123456+0"},
+    {"time": "2026-99-24T03:01:15.123456Z"},
+]
+
+
+@pytest.mark.parametrize("members", WRONG_TYPES)
+def test_record_whose_members_are_of_other_types_is_not_read(members: dict[str, Any]) -> None:
+    stored, _ = encode(build(entry(1), None, 0) | members)
+    with pytest.raises(ValueError, match=r"^its"):
+        decode(stored)
+
+
+@pytest.mark.parametrize(
+    "character", ["\x7f", "\x80", "\x9b", "\u061c", "\u200e", "\u2028", "\u202e", "\u2066", "\ufeff"]
+)
+def test_characters_that_a_terminal_or_an_editor_acts_on_are_recorded_as_escapes(character: str) -> None:
+    """The exported line is exactly what was hashed, so what must not be in the one must not be in the other."""
+    given = entry(1, asserted={f"a{character}": [f"b{character}"]}, grant=f"c{character}", resource=f"GET /{character}")
+    stored, _ = encode(build(given, None, 0))
+    escape = f"\\u{ord(character):04x}"
+    assert character not in stored.decode()
+    assert decode(stored)["asserted"] == {f"a{escape}": [f"b{escape}"]}
+    assert decode(stored)["grant"] == f"c{escape}"
+
+
+def test_record_that_holds_such_a_character_is_not_read() -> None:
+    record = build(entry(1), None, 0) | {"grant": "\x9b31m"}
+    with pytest.raises(ValueError, match="an append writes as an escape"):
+        decode(encode(record)[0])
+
+
+def test_text_of_people_is_recorded_as_it_is() -> None:
+    people = "Zoë 日本 e\u0301 👩\u200d🚀 — “quoted”"
+    assert decode(encode(build(entry(1, grant=people), None, 0))[0])["grant"] == people
 
 
 def test_reading_a_record_nested_without_end_is_a_value_error() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from chain import STEP, entry
+from chain import ISSUER, STEP, entry
 from fastapi_handoff.audit import AuditEntry
 from fastapi_handoff.audit.export.ocsf import api_activity
 from fastapi_handoff.audit.record import build, encode
@@ -90,6 +90,22 @@ def test_event_carries_the_hashed_bytes() -> None:
     mapped = event(entry())
     assert hashlib.sha256(mapped["raw_data"].encode()).hexdigest() == mapped["raw_data_hash"]["value"]
     assert mapped["metadata"]["uid"] == mapped["raw_data_hash"]["value"]
+
+
+def test_actor_of_bitbucket_is_named_as_such() -> None:
+    mapped = event(entry())
+    assert mapped["actor"]["user"]["name"] == "Bitbucket Pipelines step"
+    assert mapped["actor"]["idp"] == {"name": "Bitbucket Pipelines", "uid": ISSUER}
+
+
+@pytest.mark.parametrize("kind", ["okta", "aws", "something new"])
+def test_actor_of_another_kind_is_named_by_it(kind: str) -> None:
+    mapped = event(entry(actor={"issuer": "https://id.example", "kind": kind, "source": "svc", "sub": "me"}))
+    assert list(SCHEMA.iter_errors(mapped)) == []
+    assert (mapped["actor"]["user"]["name"], mapped["actor"]["user"]["uid"]) == (kind, "me")
+    assert mapped["actor"]["idp"] == {"name": kind, "uid": "https://id.example"}
+    assert mapped["src_endpoint"] == {"name": kind, "uid": "svc"}
+    assert "Bitbucket" not in json.dumps(mapped)
 
 
 def test_attested_and_asserted_stay_apart() -> None:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from sqlalchemy import insert
 
 from chain import OTHER_REPOSITORY, REPOSITORY, STEP, actor, add, deliver, entry
+from fastapi_handoff.audit.record import build, encode
 from fastapi_handoff.cli import main
 from fastapi_handoff.cli.output import CELL_LIMIT, harmless, table
+from fastapi_handoff.store import audit_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +63,7 @@ async def test_broken_chain_is_1_and_names_the_record(
     code, out, _ = await run("audit", "verify")
     assert code == 1
     assert out.startswith("record 3: its bytes hash to `")
-    assert out.splitlines()[-1].startswith("broken: 1 problems in 5 records")
+    assert out.splitlines()[-1].startswith("broken: 1 findings in 5 records")
 
 
 async def test_cut_tail_is_1_with_an_anchor(store: Store, run: Callable[..., Any], sql: Callable[..., Any]) -> None:
@@ -229,7 +232,7 @@ async def test_escape_sequences_in_asserted_text_do_not_reach_the_terminal(
     _, out, _ = await run("audit", "list")
     assert len(out.splitlines()) == 2
     assert all(character.isprintable() for line in out.split("\n") for character in line)
-    assert r"\x1b[2J\x9b31m\r\n99  forged line" in out
+    assert r"\x1b[2J\u009b31m\r\n99  forged line" in out
 
 
 async def test_damaged_record_is_listed_as_such(store: Store, run: Callable[..., Any], sql: Callable[..., Any]) -> None:
@@ -267,6 +270,41 @@ async def test_export_stops_at_a_damaged_record_and_says_so(
     code, out, err = await run("audit", "export")
     assert (code, len(out.splitlines())) == (1, 1)
     assert "record 2 is damaged" in err
+
+
+FORGED = [{"action": 7}, {"decision": ["refused"]}, {"resource": 1}, {"time": "soon"}, {"grant": "\x9b2J"}]
+
+
+@pytest.mark.parametrize("members", FORGED)
+async def test_record_of_valid_form_whose_members_are_not_is_named_and_ends_in_no_traceback(
+    store: Store, run: Callable[..., Any], store_url: str, members: dict[str, Any]
+) -> None:
+    (head,) = await add(store, entry(1))
+    forged, digest = encode(build(entry(2), head, 1_795_489_275_000_000) | members)
+    row = {"seq": 2, "prev_hash": head.hash, "hash": digest, "record": forged.decode(), "time": 1_795_489_275_000_000}
+    row |= {"action": "x", "decision": "x"}
+    await store.write(lambda connection: connection.execute(insert(audit_records), row))
+    code, out, _ = await run("audit", "list")
+    assert (code, "damaged: it" in out.splitlines()[2]) == (0, True)
+    for name in ("jsonl", "ocsf"):
+        code, out, err = await run("audit", "export", "--format", name)
+        assert (code, len(out.splitlines())) == (1, 1)
+        assert "record 2 is damaged" in err
+    code, out, _ = await run("audit", "verify")
+    assert (code, "record 2: its bytes cannot have been written by an append" in out) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "ocsf"])
+async def test_no_format_of_export_holds_what_a_terminal_acts_on(
+    store: Store, run: Callable[..., Any], name: str
+) -> None:
+    hostile = {"service": "\x1b[2J\x9b31m\r\n", "environment": "\u202eprod\u2028\u200b\x00\x07\x7f"}
+    (head,) = await add(store, entry(1, asserted=hostile, actor=actor(branch="\u2066x")))
+    code, out, _ = await run("audit", "export", "--format", name)
+    assert code == 0
+    assert all(character.isprintable() for character in out.removesuffix("\n"))
+    if name == "jsonl":
+        assert hashlib.sha256(out.removesuffix("\n").encode()).hexdigest() == head.hash
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

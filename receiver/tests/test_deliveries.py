@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -100,7 +101,7 @@ async def test_client_that_goes_away_during_the_commit_does_not_lose_its_event(r
     gate = gated(receiver)
     token, content = await receiver.access_token(), event(event_id())
 
-    async def commits_slowly(work):
+    async def commits_slowly(work, **_):
         result = await write(work)
         committed.set()
         await asyncio.Event().wait()
@@ -121,20 +122,25 @@ async def test_client_that_goes_away_during_the_commit_does_not_lose_its_event(r
     assert len(receiver.calls) == 1
 
 
-async def test_doubt_that_arises_while_the_receipt_is_looked_at_is_kept(receiver, monkeypatch) -> None:
-    deliveries = receiver.handoff._dispatcher
-    key = ("issuer", "{repository}", "evt_1")
+async def test_event_whose_acceptance_was_not_told_is_started_though_nobody_asks(receivers, monkeypatch) -> None:
+    """Neither the answer of the commit nor the client came back: the receiver looks at the table."""
+    receiver = await receivers(lease=0.5)
+    store = receiver.handoff.recorder.store
+    write = store.write
+    gate = gated(receiver)
+    token, content = await receiver.access_token(), event(event_id())
 
-    async def doubts_again(_: object) -> None:
-        deliveries._doubtful.add(key)
+    async def committed_but_not_told(work, **_):
+        await write(work)
+        raise StoreUnavailable
 
-    monkeypatch.setattr(deliveries, "_visit", doubts_again)
-    deliveries._doubtful.add(key)
-    await deliveries._sweep()
-    assert deliveries._doubtful == {key}
-    monkeypatch.undo()
-    await deliveries._sweep()
-    assert deliveries._doubtful == set(), "there is no such receipt: nothing to doubt"
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", committed_but_not_told)
+        assert (await receiver.pipe.deliver(receiver.client, token, content)).status_code == 503
+    await asyncio.wait_for(gate.entered.wait(), 10)
+    gate.open.set()
+    assert (await receiver.pipe.deliver(receiver.client, token, content)).json()["state"] == "succeeded"
+    assert len(receiver.calls) == 1
 
 
 async def test_failed_event_is_not_run_again(receiver) -> None:
@@ -255,18 +261,39 @@ async def test_handler_of_a_lost_commit_is_not_started_under_a_lease_that_has_en
         await write(work)
         raise StoreUnavailable
 
-    monkeypatch.setattr(store, "write", committed_but_not_told)
-    assert (await receiver.pipe.deliver(receiver.client, token, content)).status_code == 503
-    monkeypatch.setattr(store, "write", write)
-    receiver.clock.now += 120
-    token = await receiver.access_token()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", committed_but_not_told)
+        assert (await receiver.pipe.deliver(receiver.client, token, content)).status_code == 503
+    sql("UPDATE receipts SET lease_until = 1")
     request = asyncio.create_task(receiver.pipe.deliver(receiver.client, token, content))
     await gate.entered.wait()
     ((lease_until,),) = sql("SELECT lease_until FROM receipts")
     gate.open.set()
 
-    assert lease_until > receiver.clock.now * 1_000_000
+    assert lease_until > (time.time() + 30) * 1_000_000
     assert (await request).json()["state"] == "succeeded"
+
+
+async def test_claim_whose_answer_was_lost_starts_the_handler_once(receiver, records, monkeypatch) -> None:
+    store = receiver.handoff.recorder.store
+    write = store.write
+    token, content = await receiver.access_token(), event(event_id())
+    writes = 0
+
+    async def second_is_committed_but_not_told(work, **_):
+        nonlocal writes
+        writes += 1
+        result = await write(work)
+        if writes == 2:
+            raise StoreUnavailable
+        return result
+
+    monkeypatch.setattr(store, "write", second_is_committed_but_not_told)
+    response = await receiver.pipe.deliver(receiver.client, token, content)
+
+    assert response.json()["state"] == "succeeded"
+    assert (len(receiver.calls), writes) == (1, 4)
+    assert [record["action"] for record in records()][1:] == ["event.accept", "event.outcome"]
 
 
 async def test_store_that_is_away_means_503_and_no_handler(receiver, monkeypatch) -> None:

@@ -488,7 +488,7 @@ async def test_health_tells_readiness(receiver, sql, issuer) -> None:
     well = await receiver.client.get(f"{URL}/health")
     assert (well.status_code, well.json()) == (
         200,
-        {"status": "ready", "checks": {"store": "ok", "chain": "ok", "issuer_keys": "ok"}},
+        {"status": "ready", "checks": {"store": "ok", "chain": "ok", "clock": "ok", "issuer_keys": "ok"}},
     )
     sql("UPDATE audit_records SET prev_hash = 'x' WHERE seq = 2")
     ill = await receiver.client.get(f"{URL}/health")

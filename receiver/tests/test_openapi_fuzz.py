@@ -5,10 +5,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
+from fuzzing import examples
 from pipe import content_digest
 from receiver_app import ORIGIN, URL, Receiver
 from served import Served
 
+pytestmark = pytest.mark.fuzz
 KNOWN_ARGUMENTS = ("params", "content", "data", "json", "files")
 
 
@@ -45,7 +47,7 @@ def _token(receiver: Receiver, client: httpx.Client) -> str:
 
 
 def _fuzz(operation, send, statuses: dict[str, list[int]]) -> None:
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(40), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def send_one(case) -> None:
         response = send(case)

@@ -23,11 +23,13 @@ from fastapi_handoff.policy import patterns as glob
 from fastapi_handoff.request import Checks, Refusal, normal_url
 from fastapi_handoff.request import headers as requests
 from fastapi_handoff.web import token_request
+from fuzzing import examples
 from pipe import Key, event
 from provider import WORKSPACE_UUID, RsaKey, encode_part
 
-FEW = settings(max_examples=60, deadline=None)
-MANY = settings(max_examples=300, deadline=None)
+pytestmark = pytest.mark.fuzz
+FEW = settings(max_examples=examples(60), deadline=None)
+MANY = settings(max_examples=examples(300), deadline=None)
 URL = "https://api.acme.dev/handoff/token"
 NOW = 1_795_489_275
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -73,6 +73,26 @@ async def test_sigkill_while_an_idempotent_handler_runs_runs_it_again(replicas, 
     assert [r["outcome"] for r in records() if r["action"] == "event.resume"] == [{"attempt": 2}]
 
 
+async def test_what_a_killed_process_had_not_started_is_started_by_the_next(replicas, step_token, records) -> None:
+    """One thread for plain handlers: the second event was accepted, and waits for it."""
+    first, second = await replicas.start(2)
+    pipe = Pipe(URL)
+    token = await pipe.access_token(first.client, step_token)
+    started, waiting = doing("hang", "published"), doing("succeed", "published")
+    for content in (started, waiting):
+        assert (await pipe.deliver(first.client, token, content)).status_code == 202
+    assert replicas.runs() == [started["id"]]
+
+    first.kill()
+
+    assert (await final(second, pipe, token, waiting["id"]))["state"] == "succeeded"
+    receipt = await final(second, pipe, token, started["id"])
+    assert receipt["state"] == "interrupted"
+    assert "Look at what it changes before anything is run again" in receipt["detail"]
+    assert replicas.runs() == [started["id"], waiting["id"]]
+    assert [r["action"] for r in records() if r["event_id"] == waiting["id"]][:2] != ["event.resume"]
+
+
 async def test_restarted_replica_ends_what_it_left(replicas, step_token) -> None:
     """One replica alone: nobody else is there to notice."""
     [only] = await replicas.start(1)
@@ -174,5 +194,5 @@ async def test_campaign_of_kills_and_an_outage_is_told_truly(
     accepted = [r["event_id"] for r in records() if r["action"] == "event.accept" and r["decision"] == "accepted"]
     assert sorted(accepted) == sorted(told)
     found = verified(Store(store_url, read_only=True))
-    assert (found.problems, found.records, found.receipts) == ([], len(records()), 72)
+    assert (found.findings, found.records, found.receipts) == ([], len(records()), 72)
     assert not any(json.dumps(token) in replica.log() for replica in three)

@@ -23,7 +23,7 @@ pub struct Api {
     options: Options,
     base: String,
     oauth_url: String,
-    access: Access,
+    access: Arc<Access>,
     console: Arc<Console>,
 }
 
@@ -45,9 +45,6 @@ pub struct Taken {
 
 impl Api {
     /// Send with a credential of the user's.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
     pub fn with_credentials(
         credentials: BitbucketCredentials,
         endpoints: &Endpoints,
@@ -55,43 +52,50 @@ impl Api {
         ca_certificates: Vec<CertificateDer<'static>>,
         console: Arc<Console>,
     ) -> Result<Self, HttpSetupError> {
-        let options = Options { timeout, ca_certificates, route: Route::to(&endpoints.api) };
         Ok(Self {
-            http: Http::new(&options, console.clone())?,
-            options,
             base: endpoints.api.clone(),
             oauth_url: endpoints.oauth.clone(),
-            access: Access::Credentials(Authorizer::new(credentials)),
-            console,
+            access: Arc::new(Access::Credentials(Authorizer::new(credentials))),
+            ..Self::behind(Route::to(&endpoints.api), timeout, ca_certificates, console)?
         })
     }
 
     /// Send through the proxy of Pipelines, which authorizes what the step itself may do.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
     pub fn behind_proxy(
         endpoints: &Endpoints,
         timeout: Duration,
         console: Arc<Console>,
     ) -> Result<Self, HttpSetupError> {
-        let options = Options { timeout, ca_certificates: Vec::new(), route: Route::Proxy(endpoints.proxy.clone()) };
+        Self::behind(Route::Proxy(endpoints.proxy.clone()), timeout, Vec::new(), console)
+    }
+
+    fn behind(
+        route: Route,
+        timeout: Duration,
+        ca_certificates: Vec<CertificateDer<'static>>,
+        console: Arc<Console>,
+    ) -> Result<Self, HttpSetupError> {
+        let options = Options { timeout, ca_certificates, route };
         Ok(Self {
             http: Http::new(&options, console.clone())?,
             options,
             base: API_BEHIND_PROXY.to_owned(),
-            oauth_url: endpoints.oauth.clone(),
-            access: Access::Proxy,
+            oauth_url: String::new(),
+            access: Arc::new(Access::Proxy),
             console,
         })
     }
 
-    /// Return connections for another event loop than the one that drives those in use.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
-    pub fn new_connections(&self) -> Result<Http, HttpSetupError> {
-        Http::new(&self.options, self.console.clone())
+    /// Return the same with connections of its own: for another event loop than the one that drives those in use.
+    pub fn reconnected(&self) -> Result<Self, HttpSetupError> {
+        Ok(Self {
+            http: Http::new(&self.options, self.console.clone())?,
+            options: self.options.clone(),
+            base: self.base.clone(),
+            oauth_url: self.oauth_url.clone(),
+            access: self.access.clone(),
+            console: self.console.clone(),
+        })
     }
 
     /// Return the URL of a resource of the step's commit. Names go through percent-encoding, so that none of them can lead
@@ -109,32 +113,15 @@ impl Api {
     /// Send until Bitbucket takes the request, refuses it, or `budget` is used up. It took the request where its answer is
     /// JSON that has the members of `expected`: a page of something in between, or a stale answer to an earlier request,
     /// would else pass for a success.
-    ///
-    /// # Errors
-    /// See [`BitbucketError`].
     pub async fn send(&self, request: &Request, expected: Expected<'_>, budget: Duration) -> Result<Taken, SendError> {
-        self.send_over(&self.http, request, expected, budget).await
-    }
-
-    /// As [`Self::send`], over connections of [`Self::new_connections`].
-    ///
-    /// # Errors
-    /// See [`BitbucketError`].
-    pub async fn send_over(
-        &self,
-        http: &Http,
-        request: &Request,
-        expected: Expected<'_>,
-        budget: Duration,
-    ) -> Result<Taken, SendError> {
-        let Access::Credentials(authorizer) = &self.access else {
-            return self.send_authorized(http, request, expected, budget).await;
+        let Access::Credentials(authorizer) = self.access.as_ref() else {
+            return self.send_authorized(request, expected, budget).await;
         };
         let mut before = Arrival::Impossible;
         let mut fetched_anew = false;
         loop {
-            let ready = self.authorize(http, authorizer, request, budget).await?;
-            match self.send_authorized(http, &ready, expected, budget).await {
+            let ready = self.authorize(authorizer, request, budget).await?;
+            match self.send_authorized(&ready, expected, budget).await {
                 // An OAuth access token may die before the time that was said: one hour is documented, two are answered.
                 Err(error) if is_unauthorized(&error) && !fetched_anew && authorizer.forget() => {
                     fetched_anew = true;
@@ -155,7 +142,6 @@ impl Api {
     /// Add the credential, fetching an OAuth access token first where there is none that lives.
     async fn authorize(
         &self,
-        http: &Http,
         authorizer: &Authorizer,
         request: &Request,
         budget: Duration,
@@ -164,7 +150,7 @@ impl Api {
             Authorized::Ready(request) => return Ok(request),
             Authorized::TokenNeeded(fetch) => fetch,
         };
-        let fetched = self.send_authorized(http, &fetch, &[], budget).await;
+        let fetched = self.send_authorized(&fetch, &[], budget).await;
         let fetched = fetched.map_err(|error| BitbucketError::NoAccessToken(Box::new(error.error)))?;
         let token = authorizer.keep(&fetched.answer, &self.console)?;
         Ok(with_bearer(request, &token))
@@ -172,7 +158,6 @@ impl Api {
 
     async fn send_authorized(
         &self,
-        http: &Http,
         request: &Request,
         expected: Expected<'_>,
         budget: Duration,
@@ -180,7 +165,7 @@ impl Api {
         let mut retry = Retry::new(budget);
         let mut arrival = Arrival::Impossible;
         loop {
-            let (error, next, this_arrival) = match http.send(request).await {
+            let (error, next, this_arrival) = match self.http.send(request).await {
                 Ok(answer) if answer.status.is_success() => {
                     if has(&answer, expected) {
                         return Ok(Taken { answer, earlier: arrival });
@@ -190,7 +175,7 @@ impl Api {
                 }
                 Ok(answer) => (BitbucketError::refused(&answer), answer.next(), arrival_of(answer.status)),
                 // Where the proxy is not there, it will not come.
-                Err(error) if matches!(self.access, Access::Proxy) && error.arrival() == Arrival::Impossible => {
+                Err(error) if matches!(*self.access, Access::Proxy) && error.arrival() == Arrival::Impossible => {
                     (BitbucketError::NoProxy(error), Next::Final, Arrival::Impossible)
                 }
                 Err(error) => {

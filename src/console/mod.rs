@@ -3,6 +3,7 @@
 //! Belongs here: how lines look, what is masked. Not here: what a line says, which is up to the room that has the facts.
 //! Lines go to standard error; data (the command of a dry run) goes to standard output.
 
+mod needles;
 mod redaction;
 mod text;
 

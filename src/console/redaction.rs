@@ -3,17 +3,10 @@
 //! Bitbucket masks secured variables by exact match only, and the step token not at all. A receiver (or a proxy in between)
 //! may echo what it was sent, so masking is the last step before any byte is written anywhere.
 
-use std::collections::HashMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-
-use crate::crypto::hex;
+use super::needles::Needles;
 
 /// What stands where a secret stood.
 pub const MASK: &str = "***";
-/// A shorter secret is not masked: masking a few common letters would only garble the log and tell where they are.
-const SHORTEST_SECRET: usize = 6;
 /// The length from which text that starts like a JSON object in base64url is taken for (a piece of) a JWT.
 const SHORTEST_JWT: usize = 20;
 
@@ -28,77 +21,12 @@ pub(super) struct Redactor {
     proof: Needles,
 }
 
-/// The texts to look for, by their first character.
-#[derive(Default)]
-struct Needles(HashMap<char, Vec<Needle>>);
-
-struct Needle {
-    text: Vec<char>,
-    ignore_case: bool,
-}
-
 /// A character of a text as it reads after decoding, and where in the text it stands.
 #[derive(Clone, Copy)]
 struct Seen {
     c: char,
     from: usize,
     to: usize,
-}
-
-impl Needles {
-    /// Look for a secret as it is, in base64, base64url and hex; for a JWT, part by part.
-    fn hide(&mut self, secret: &str) {
-        let parts = secret.split('.').collect::<Vec<_>>();
-        if parts.len() == 3 && parts[0].starts_with("eyJ") {
-            // The header is the same for many tokens and says nothing; payload and signature are what must not leak. Every form
-            // of the whole holds these two in the same form.
-            self.hide_forms(parts[1]);
-            self.hide_forms(parts[2]);
-        } else {
-            self.hide_forms(secret);
-        }
-    }
-
-    fn hide_forms(&mut self, secret: &str) {
-        if secret.len() < SHORTEST_SECRET {
-            return;
-        }
-        let bytes = secret.as_bytes();
-        self.add(secret.chars().filter(|c| !c.is_whitespace()).collect(), false);
-        self.add(ascii(&hex(bytes)), true);
-        // A space as `+`; all else of this encoding is decoded before the search.
-        let form = form_urlencoded::byte_serialize(bytes).collect::<String>();
-        self.add(ascii(&form.to_ascii_lowercase()), true);
-        // Inside a longer text that was encoded whole, a secret starts at one of three positions of base64's groups.
-        for before in 0..3 {
-            let mut padded = vec![0; before];
-            padded.extend_from_slice(bytes);
-            let first_own = (before * 8).div_ceil(6);
-            let last_own = (before + bytes.len()) * 8 / 6;
-            let text = STANDARD_NO_PAD.encode(&padded);
-            let own = &text[first_own..last_own];
-            self.add(ascii(own), false);
-            if own.contains(['+', '/']) {
-                self.add(ascii(&own.replace('+', "-").replace('/', "_")), false);
-            }
-        }
-    }
-
-    /// `text` has no white space, and is in lower case where case is ignored.
-    fn add(&mut self, text: Vec<char>, ignore_case: bool) {
-        if text.len() < SHORTEST_SECRET {
-            return;
-        }
-        let same_start = self.0.entry(text[0]).or_default();
-        if !same_start.iter().any(|n| n.text == text && n.ignore_case == ignore_case) {
-            same_start.push(Needle { text, ignore_case });
-        }
-    }
-}
-
-/// The characters of an encoding, which are ASCII: no need to look for the end of each.
-fn ascii(text: &str) -> Vec<char> {
-    text.bytes().map(char::from).collect()
 }
 
 impl Redactor {
@@ -152,7 +80,7 @@ impl Redactor {
             for start in
                 [first, first.to_ascii_lowercase()].into_iter().take(if first.is_ascii_uppercase() { 2 } else { 1 })
             {
-                for needle in [&self.secrets, &self.proof].iter().filter_map(|needles| needles.0.get(&start)).flatten()
+                for needle in [&self.secrets, &self.proof].into_iter().flat_map(|needles| needles.starting_with(start))
                 {
                     let Some(window) = view.get(at..at + needle.text.len()) else {
                         continue;
@@ -251,10 +179,12 @@ fn fold(c: char, ignore_case: bool) -> char {
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::crypto::hex;
 
     fn redactor(secret: &str) -> Redactor {
         let mut redactor = Redactor::default();

@@ -1,7 +1,6 @@
 //! The deployment event: a CDEvent in a structured-mode CloudEvent. Contract: `docs/protocol.md`, section 2.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -48,140 +47,63 @@ impl<'a> From<&'a Settings> for EventInput<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct CloudEvent<'a> {
-    specversion: &'static str,
-    id: &'a str,
-    source: &'a str,
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    subject: &'a str,
-    time: &'a str,
-    datacontenttype: &'static str,
-    data: CdEvent<'a>,
-}
-
-#[derive(Serialize)]
-struct CdEvent<'a> {
-    context: Context<'a>,
-    subject: Subject<'a>,
-    #[serde(rename = "customData")]
-    custom_data: CustomData<'a>,
-}
-
-#[derive(Serialize)]
-struct Context<'a> {
-    specversion: &'static str,
-    id: &'a str,
-    source: &'a str,
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    timestamp: &'a str,
-}
-
-#[derive(Serialize)]
-struct Subject<'a> {
-    id: &'a str,
-    source: &'a str,
-    content: Content<'a>,
-}
-
-#[derive(Serialize)]
-struct Content<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    environment: Option<Reference<'a>>,
-    #[serde(rename = "artifactId", skip_serializing_if = "Option::is_none")]
-    artifact_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Reference<'a> {
-    id: &'a str,
-    source: &'a str,
-}
-
-#[derive(Serialize)]
-struct CustomData<'a> {
-    bitbucket: Bitbucket<'a>,
-    custom: &'a Map<String, Value>,
-}
-
-#[derive(Serialize)]
-struct Bitbucket<'a> {
-    workspace: &'a str,
-    workspace_uuid: &'a Uuid,
-    repository: &'a str,
-    repository_uuid: &'a Uuid,
-    pipeline_uuid: &'a Uuid,
-    step_uuid: &'a Uuid,
-    branch: Option<&'a str>,
-    environment_uuid: Option<&'a Uuid>,
-    commit: &'a str,
-    tag: Option<&'a str>,
-    build_number: u64,
-    step_run_number: Option<u64>,
-    pull_request: Option<u64>,
-}
-
 impl Event {
     /// Make the event of this run. `id` is new for each run; `now` is the event's time.
     ///
     /// # Panics
-    /// Never: text, numbers and maps with text keys always serialise.
+    /// Never: a time of today has a year of four digits, as RFC 3339 asks.
     pub fn new(id: EventId, now: OffsetDateTime, input: &EventInput<'_>, attested: &AttestedFacts<'_>) -> Self {
         let step = input.step;
         let source = step.repository_url();
         let event_type = format!("dev.cdevents.service.{}.{EVENT_VERSION}", input.predicate.name());
         let time = milliseconds(now).format(&Rfc3339).expect("a time of today has a year of four digits");
-        let artifact_id = input.predicate.needs_environment().then_some(input.artifact_id);
-        let event = CloudEvent {
-            specversion: "1.0",
-            id: id.as_str(),
-            source: &source,
-            event_type: &event_type,
-            subject: input.service,
-            time: &time,
-            datacontenttype: "application/json",
-            data: CdEvent {
-                context: Context {
-                    specversion: CDEVENTS_VERSION,
-                    id: id.as_str(),
-                    source: &source,
-                    event_type: &event_type,
-                    timestamp: &time,
+        let mut content = Map::new();
+        if let Some(environment) = input.environment {
+            content.insert("environment".to_owned(), json!({"id": environment, "source": source}));
+        }
+        if input.predicate.needs_environment() {
+            content.insert("artifactId".to_owned(), input.artifact_id.into());
+        }
+        let event = json!({
+            "specversion": "1.0",
+            "id": id.as_str(),
+            "source": source,
+            "type": event_type,
+            "subject": input.service,
+            "time": time,
+            "datacontenttype": "application/json",
+            "data": {
+                "context": {
+                    "specversion": CDEVENTS_VERSION,
+                    "id": id.as_str(),
+                    "source": source,
+                    "type": event_type,
+                    "timestamp": time,
                 },
-                subject: Subject {
-                    id: input.service,
-                    source: &source,
-                    content: Content {
-                        environment: input.environment.map(|id| Reference { id, source: &source }),
-                        artifact_id,
-                    },
-                },
-                custom_data: CustomData {
-                    bitbucket: Bitbucket {
-                        workspace: step.workspace.as_str(),
-                        workspace_uuid: attested.workspace_uuid,
-                        repository: &step.full_name(),
-                        repository_uuid: &step.repository_uuid,
-                        pipeline_uuid: &step.pipeline_uuid,
-                        step_uuid: &step.step_uuid,
+                "subject": {"id": input.service, "source": source, "content": content},
+                "customData": {
+                    "bitbucket": {
+                        "workspace": step.workspace,
+                        "workspace_uuid": attested.workspace_uuid,
+                        "repository": step.full_name(),
+                        "repository_uuid": step.repository_uuid,
+                        "pipeline_uuid": step.pipeline_uuid,
+                        "step_uuid": step.step_uuid,
                         // Only where the step token can back it: whether it names one on pull request and tag builds is not known.
-                        branch: attested.branch.and(step.branch.as_deref()),
+                        "branch": attested.branch.and(step.branch.as_deref()),
                         // The variable, for the receiver to compare; where the pipe's container was not given it, the token's.
-                        environment_uuid: step.environment_uuid.as_ref().or(attested.environment_uuid),
-                        commit: step.commit.as_str(),
-                        tag: step.tag.as_deref(),
-                        build_number: step.build_number,
-                        step_run_number: step.step_run_number,
-                        pull_request: step.pull_request,
+                        "environment_uuid": step.environment_uuid.as_ref().or(attested.environment_uuid),
+                        "commit": step.commit,
+                        "tag": step.tag,
+                        "build_number": step.build_number,
+                        "step_run_number": step.step_run_number,
+                        "pull_request": step.pull_request,
                     },
-                    custom: input.custom_data,
+                    "custom": input.custom_data,
                 },
             },
-        };
-        let body = serde_json::to_vec(&event).expect("text and numbers always serialise");
-        Self { id, body }
+        });
+        Self { id, body: event.to_string().into_bytes() }
     }
 }
 

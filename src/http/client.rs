@@ -54,9 +54,6 @@ pub struct Http {
 
 impl Http {
     /// Build the client.
-    ///
-    /// # Errors
-    /// See [`HttpSetupError`].
     pub fn new(options: &Options, console: Arc<Console>) -> Result<Self, HttpSetupError> {
         // Always less than the whole: a connection that never comes about must not look like an answer that does not.
         let connect_timeout = options.timeout.mul_f64(0.9).min(LONGEST_CONNECT);
@@ -91,9 +88,6 @@ impl Http {
     }
 
     /// Send a request and read the whole answer, whatever its status.
-    ///
-    /// # Errors
-    /// See [`HttpError`].
     pub async fn send(&self, request: &Request) -> Result<Answer, HttpError> {
         self.console.debug(|| request.describe());
         let answer = self.exchange(request).await;

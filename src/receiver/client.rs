@@ -30,6 +30,8 @@ pub struct Client {
     scope: Option<String>,
     trace_id: TraceId,
     access_token: Option<AccessToken>,
+    /// The access token of the last request, which may have been given up since.
+    last_token: SecretString,
     /// Whether the receiver took `access_token` in an earlier request.
     was_taken: bool,
     /// Whether an access token was given up that the receiver had never taken.
@@ -55,6 +57,7 @@ impl Client {
             scope,
             trace_id: TraceId::random(),
             access_token: None,
+            last_token: SecretString::default(),
             was_taken: false,
             exchanged_anew: false,
             clocks_compared: false,
@@ -110,6 +113,7 @@ impl Client {
         content_digest: Option<&str>,
     ) -> Result<Answer, TryError> {
         let token = self.access_token().await?;
+        self.last_token = token.clone();
         let was_taken = std::mem::replace(&mut self.was_taken, true);
         let authorization = Authorization { access_token: Some(&token), content_digest };
         match self.send(request, authorization).await {
@@ -120,6 +124,12 @@ impl Client {
             }
             other => other,
         }
+    }
+
+    /// Send a request with the access token of the last one: a replica may take it though another did not.
+    pub(super) async fn send_with_last_token(&mut self, request: &Request) -> Result<Answer, TryError> {
+        let token = self.last_token.clone();
+        self.send(request, Authorization { access_token: Some(&token), content_digest: None }).await
     }
 
     /// Warn of a difference between the clocks: it is the commonest cause of refused proofs, and invisible from either

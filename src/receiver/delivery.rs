@@ -83,13 +83,16 @@ async fn post(
             Ok(progress) => return Ok(progress),
             Err(error) => error,
         };
-        let next = match earlier {
-            Arrival::Impossible => error.next(),
-            Arrival::Possible => error.next_where_accepted(),
+        let next = match (error.next(), error.refusal()) {
+            // Only the receiver can say what became of an event that may have arrived: a refusal without a code is not its own.
+            (Next::Final, Some(refusal)) if refusal.code.is_none() && earlier == Arrival::Possible => {
+                Next::Retry(When::Later)
+            }
+            (next, _) => next,
         };
         let Next::Retry(when) = next else {
-            if let TryError::Refused(refusal) = &error {
-                match ask(client, &event.id, refusal, &mut retry).await {
+            if *tries > 0 && may_be_accepted_all_the_same(&error, earlier) {
+                match ask(client, &event.id, &mut retry).await {
                     Asked::Accepted(progress) => return Ok(progress),
                     Asked::NotAccepted => {}
                     Asked::NoAnswer => earlier = Arrival::Possible,
@@ -113,6 +116,19 @@ async fn post(
     }
 }
 
+/// Return whether to ask after a refusal of the receiver's own. An earlier try may have arrived; or something on the way sent
+/// this one twice, to replicas whose policies or handlers differ, and only the second answer came. Not after every refusal:
+/// the question is refused and recorded, too.
+fn may_be_accepted_all_the_same(error: &TryError, earlier: Arrival) -> bool {
+    match (error, error.refusal().and_then(Refusal::known_code)) {
+        // The receipt under this id is that of another event, or cannot be read.
+        (_, None | Some(RefusalCode::EventConflict | RefusalCode::ReceiptDamaged)) => false,
+        // The access token of the try before was refused, and there is no other.
+        (TryError::Exchange(_), Some(_)) => true,
+        (_, Some(code)) => earlier == Arrival::Possible || code == RefusalCode::ScopeMissing,
+    }
+}
+
 /// What the receiver says of an event that it refused.
 enum Asked {
     Accepted(Progress),
@@ -120,31 +136,18 @@ enum Asked {
     NoAnswer,
 }
 
-/// Ask whether an event was accepted though its post was refused: something on the way may have sent it twice, to replicas of
-/// different policies, and only the second answer came.
-async fn ask(client: &mut Client, id: &EventId, refusal: &Refusal, retry: &mut Retry) -> Asked {
-    match refusal.known_code() {
-        // The receipt under this id is that of the other event.
-        Some(RefusalCode::EventConflict) => return Asked::NotAccepted,
-        // An answer of something in between is no refusal of the receiver's, and the event stays in doubt anyway.
-        None if refusal.code.is_none() => return Asked::NoAnswer,
-        _ => {}
-    }
+/// Ask whether an event was accepted though it was refused.
+async fn ask(client: &mut Client, id: &EventId, retry: &mut Retry) -> Asked {
     loop {
-        let error = match polling::ask(client, id).await {
+        let error = match polling::ask_with_last_token(client, id).await {
             Ok(progress) => {
-                client.console.info("the event was refused, but it had been accepted before: something sent it twice");
+                client.console.info("the event was refused, but it had been accepted before");
                 return Asked::Accepted(progress);
             }
             Err(error) => error,
         };
-        let code = error.refusal().and_then(Refusal::known_code);
-        // What refuses the question for the same reason as the event says no more than before.
-        if code == Some(RefusalCode::EventNotFound) || (code.is_some() && code == refusal.known_code()) {
-            return Asked::NotAccepted;
-        }
         let Next::Retry(when) = error.next_where_accepted() else {
-            return Asked::NoAnswer;
+            return Asked::NotAccepted;
         };
         let Some(pause) = retry.next_wait(when) else {
             return Asked::NoAnswer;
@@ -159,10 +162,11 @@ fn end(error: TryError, ending: Ending, earlier: Arrival) -> DeliveryError {
         TryError::Refused(refusal) if ending == Ending::Final => {
             // A refusal tells that the handler did not run only where it is the receiver's own and no earlier try may
             // have arrived. Without a code it is from something in between, which may have got the receiver's answer.
-            if earlier == Arrival::Impossible && refusal.code.is_some() {
-                return DeliveryError::Refused(refusal);
+            let error = TryError::Refused(refusal);
+            match (earlier.max(error.arrival()), error) {
+                (Arrival::Impossible, TryError::Refused(refusal)) => return DeliveryError::Refused(refusal),
+                (_, error) => (Stage::PostingAgain, error),
             }
-            (Stage::PostingAgain, TryError::Refused(refusal))
         }
         TryError::TokenNoLongerGood(refusal) if earlier == Arrival::Impossible => {
             return DeliveryError::Refused(refusal);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::refusal::Refusal;
+use super::refusal_code::RefusalCode;
 use crate::http::{Answer, Arrival, HttpError, Next, When};
 
 /// Characters of an error within a line: it may repeat text of the other side.
@@ -102,6 +103,8 @@ impl TryError {
             Self::Refused(refusal) => match refusal.next {
                 Next::Retry(_) => Arrival::Possible,
                 Next::Final if refusal.code.is_none() => Arrival::Possible,
+                // There is a receipt, though nobody can read it.
+                Next::Final if refusal.known_code() == Some(RefusalCode::ReceiptDamaged) => Arrival::Possible,
                 Next::Final => Arrival::Impossible,
             },
             // Whoever asked for another proof may have done so after the event was accepted.

@@ -17,6 +17,12 @@ impl TraceId {
         Self(random_hex::<16>())
     }
 
+    /// Read the trace id of an answer. Text of another form names no trace.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let is_trace_id = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_trace_id.then(|| Self(text.to_owned()))
+    }
+
     /// Return the value of `traceparent` for one request.
     pub(super) fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.0, random_hex::<8>())

@@ -65,10 +65,16 @@ pub(super) async fn wait(
     }
 }
 
-/// Ask for the receipt once.
-pub(super) async fn ask(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
+async fn ask(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
     let request = Request::new(Method::GET, client.url.event(id.as_str()));
     let answer = client.send_authorized(&request, None).await?;
+    Ok(Progress::read(&answer, id)?)
+}
+
+/// Ask for the receipt of an event that was refused, with the access token it was sent with.
+pub(super) async fn ask_with_last_token(client: &mut Client, id: &EventId) -> Result<Progress, TryError> {
+    let request = Request::new(Method::GET, client.url.event(id.as_str()));
+    let answer = client.send_with_last_token(&request).await?;
     Ok(Progress::read(&answer, id)?)
 }
 

@@ -78,8 +78,9 @@ impl Refusal {
             if answer.is_json() { serde_json::from_slice(&answer.body).unwrap_or(Value::Null) } else { Value::Null };
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let trace_id = text("trace_id").map(TraceId::from);
+        let named = text("trace_id").and_then(TraceId::parse);
         // Something in between may mix up answers: a refusal of another run says nothing about this one's event.
-        let is_anothers = trace_id.as_ref().is_some_and(|trace_id| trace_id != sent);
+        let is_anothers = named.is_some_and(|trace_id| trace_id != *sent);
         // A gateway's own errors have a `code`, too. Only a receiver's come with a trace, even where it is empty.
         let rows = body.get("trace").and_then(Value::as_array);
         let code = text("code")

@@ -57,6 +57,7 @@ refusal_codes! {
     ScopeMissing = "scope-missing",
     EventConflict = "event-conflict",
     EventNotFound = "event-not-found",
+    ReceiptDamaged = "receipt-damaged",
     StoreUnavailable = "store-unavailable",
 }
 

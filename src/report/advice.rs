@@ -208,8 +208,14 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         C::EventNotFound => {
             "the receiver does not know the event, or it is of another step: look it up with `fastapi-handoff audit list`"
         }
+        C::ReceiptDamaged => {
+            "somebody changed the receiver's database: have its operator run `fastapi-handoff audit verify`, and look at what the handler changes before anything is run again"
+        }
         C::TokenInvalid => {
             "the receiver's policy may have changed since the access token was made (a grant renamed or narrowed), or its replicas do not share one store: see the receiver's log and policy file"
+        }
+        C::ReceiptDamaged => {
+            "the event was accepted, and its receipt was changed in the receiver's database since: the audit log tells how it ended, and `fastapi-handoff audit verify` what was changed"
         }
         C::ProofInvalid | C::ProofMissing | C::ProofReplayed | C::KeyMismatch | C::TokenMissing | C::DigestMismatch => {
             "a proxy on the way may change the request, or the clocks differ: compare RECEIVER_URL with the receiver's `url=`, and run with DEBUG: 'true'"

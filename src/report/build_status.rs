@@ -11,7 +11,7 @@ use super::outcome::{Outcome, Verdict};
 use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
-use crate::http::{Arrival, Http, Request};
+use crate::http::{Arrival, Request};
 
 /// Bitbucket shows about 70 characters; how many it takes is not known, so no more than a line is sent.
 const LONGEST_DESCRIPTION: usize = 140;
@@ -67,7 +67,6 @@ pub(super) fn state(verdict: Verdict) -> &'static str {
 /// POST overwrites a status of the same key, so one call serves for the first and for all later ones.
 pub(super) async fn post(
     api: &Api,
-    http: Option<&Http>,
     subject: &Subject,
     status: &BuildStatus<'_>,
     budget: Duration,
@@ -76,11 +75,7 @@ pub(super) async fn post(
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(status).unwrap_or_default());
     let expected = [("key", status.key), ("state", status.state)];
-    let taken = match http {
-        Some(http) => api.send_over(http, &request, &expected, budget).await?,
-        None => api.send(&request, &expected, budget).await?,
-    };
-    Ok(taken.earlier)
+    Ok(api.send(&request, &expected, budget).await?.earlier)
 }
 
 /// Return the state that the commit shows now.

@@ -11,7 +11,7 @@ use super::outcome::{Outcome, Verdict};
 use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
-use crate::http::{Arrival, Http, Request};
+use crate::http::{Arrival, Request};
 
 const LONGEST_TITLE: usize = 255;
 const LONGEST_DETAILS: usize = 1000;
@@ -20,7 +20,6 @@ const LONGEST_TEXT: usize = 255;
 /// Put the report, and return whether an earlier try of it may arrive yet. The id is stable, so a re-run replaces it.
 pub(super) async fn put(
     api: &Api,
-    http: Option<&Http>,
     subject: &Subject,
     outcome: &Outcome,
     console: &Console,
@@ -31,11 +30,7 @@ pub(super) async fn put(
         .header(CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&report(subject, outcome, console)).unwrap_or_default());
     let expected = [("external_id", subject.key.as_str()), ("result", result(outcome.verdict))];
-    let taken = match http {
-        Some(http) => api.send_over(http, &request, &expected, budget).await?,
-        None => api.send(&request, &expected, budget).await?,
-    };
-    Ok(taken.earlier)
+    Ok(api.send(&request, &expected, budget).await?.earlier)
 }
 
 fn report(subject: &Subject, outcome: &Outcome, console: &Console) -> Value {

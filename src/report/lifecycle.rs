@@ -37,9 +37,9 @@ pub async fn finish(
         }
     };
     let told = tokio::select! {
-        told = reporter.tell_last(outcome, limit(outcome.verdict), None) => told,
+        told = reporter.tell_last(outcome, limit(outcome.verdict)) => told,
         // The outcome stands; there is just less time to tell it.
-        _ = stop.wait() => reporter.tell_last(outcome, STOP_LIMIT, None).await,
+        _ = stop.wait() => reporter.tell_last(outcome, STOP_LIMIT).await,
     };
     match first {
         FirstStatus::Settled => told,
@@ -50,7 +50,7 @@ pub async fn finish(
 /// Tell the outcome again, until the commit shows it and a first status in flight had its time to land.
 async fn outlast(reporter: &Reporter, outcome: &Outcome, stop: &mut StopSignals) -> Told {
     sleep(IN_FLIGHT).await;
-    let mut told = reporter.tell_last(outcome, STOP_LIMIT, None).await;
+    let mut told = reporter.tell_last(outcome, STOP_LIMIT).await;
     // How long Pipelines lets a stopped step live is not known: it is looked at once more, and at once.
     let waits = if outcome.verdict == Verdict::Stopped { &[Duration::ZERO][..] } else { &LOOK_AGAIN };
     for wait in waits {
@@ -61,7 +61,7 @@ async fn outlast(reporter: &Reporter, outcome: &Outcome, stop: &mut StopSignals)
         told = if reporter.shows(outcome).await {
             Told::AsRequired
         } else {
-            reporter.tell_last(outcome, STOP_LIMIT, None).await
+            reporter.tell_last(outcome, STOP_LIMIT).await
         };
     }
     told

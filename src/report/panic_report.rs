@@ -52,13 +52,13 @@ fn report(reporter: &Arc<Reporter>, event_id: &EventId) {
     let (done, wait) = mpsc::channel();
     let reporter = reporter.clone();
     std::thread::spawn(move || {
-        if let (Ok(runtime), Some(http)) = (event_loop(), reporter.new_connections()) {
+        if let (Ok(runtime), Ok(reporter)) = (event_loop(), reporter.reconnected()) {
             runtime.block_on(async {
                 let limit = limit(outcome.verdict);
-                reporter.tell_last(&outcome, limit, Some(&http)).await;
+                reporter.tell_last(&outcome, limit).await;
                 // The first status may be in flight, and would stand for ever if it came last.
                 tokio::time::sleep(IN_FLIGHT).await;
-                reporter.tell_last(&outcome, limit, Some(&http)).await;
+                reporter.tell_last(&outcome, limit).await;
             });
         }
         let _ = done.send(());

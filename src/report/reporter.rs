@@ -12,7 +12,7 @@ use super::outcome::{Outcome, Verdict};
 use super::subject::Subject;
 use crate::bitbucket::{Api, SendError};
 use crate::console::Console;
-use crate::http::{Arrival, Http, HttpSetupError};
+use crate::http::{Arrival, HttpSetupError};
 use crate::settings::{ReportMode, Settings};
 
 /// The first status is a courtesy: nobody waits for it longer than this.
@@ -61,9 +61,6 @@ pub struct Reporter {
 
 impl Reporter {
     /// Choose the channel, and say which and why.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
     pub fn choose(settings: &mut Settings, console: &Arc<Console>) -> Result<Self, HttpSetupError> {
         let Settings { report, timeout, .. } = settings;
         let insights = || Api::behind_proxy(&report.endpoints, *timeout, console.clone()).map(Channel::CodeInsights);
@@ -103,7 +100,7 @@ impl Reporter {
             return FirstStatus::Settled;
         };
         let status = BuildStatus::in_progress(&self.subject);
-        let sent = timeout(FIRST_LIMIT, build_status::post(api, None, &self.subject, &status, FIRST_LIMIT)).await;
+        let sent = timeout(FIRST_LIMIT, build_status::post(api, &self.subject, &status, FIRST_LIMIT)).await;
         let sent = sent.unwrap_or_else(|_| Err(SendError::silence(FIRST_LIMIT)));
         let arrival = match sent {
             Ok(earlier) => earlier,
@@ -118,17 +115,17 @@ impl Reporter {
         }
     }
 
-    /// Tell the outcome within `limit`, over connections of its own where the event loop is another one.
-    pub(super) async fn tell_last(&self, outcome: &Outcome, limit: Duration, http: Option<&Http>) -> Told {
+    /// Tell the outcome within `limit`.
+    pub(super) async fn tell_last(&self, outcome: &Outcome, limit: Duration) -> Told {
         let (subject, console) = (&self.subject, &self.console);
         let sent = match &self.channel {
             Channel::None => return Told::AsRequired,
             Channel::BuildStatus(api) => {
                 let status = BuildStatus::last(subject, outcome, console);
-                timeout(limit, build_status::post(api, http, subject, &status, limit)).await
+                timeout(limit, build_status::post(api, subject, &status, limit)).await
             }
             Channel::CodeInsights(api) => {
-                timeout(limit, code_insights::put(api, http, subject, outcome, console, limit)).await
+                timeout(limit, code_insights::put(api, subject, outcome, console, limit)).await
             }
         };
         let (key, commit) = (&subject.key, subject.step.commit.short());
@@ -172,12 +169,18 @@ impl Reporter {
         }
     }
 
-    /// Return connections for another event loop than the one that runs.
-    pub(super) fn new_connections(&self) -> Option<Http> {
-        match &self.channel {
-            Channel::BuildStatus(api) | Channel::CodeInsights(api) => api.new_connections().ok(),
-            Channel::None => None,
-        }
+    /// Return the same with connections of its own, for another event loop than the one that runs.
+    pub(super) fn reconnected(&self) -> Result<Self, HttpSetupError> {
+        Ok(Self {
+            channel: match &self.channel {
+                Channel::BuildStatus(api) => Channel::BuildStatus(api.reconnected()?),
+                Channel::CodeInsights(api) => Channel::CodeInsights(api.reconnected()?),
+                Channel::None => Channel::None,
+            },
+            requirement: self.requirement,
+            subject: self.subject.clone(),
+            console: self.console.clone(),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::settings::{Settings, StatusKey, StepContext};
 const LONGEST_NAME: usize = 255;
 
 /// What every report says, whatever the outcome.
+#[derive(Clone)]
 pub(super) struct Subject {
     pub(super) step: StepContext,
     pub(super) key: StatusKey,

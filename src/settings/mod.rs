@@ -3,7 +3,6 @@
 //! Belongs here: the table of variables, what each may hold, what the step says of itself. Not here: what is done with a
 //! value. Nothing in this room sends anything or knows a room above it.
 
-mod credentials;
 mod custom_data;
 mod env;
 mod files;
@@ -23,11 +22,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use credentials::BitbucketCredentials;
 pub use env::{Environment, Mistake};
 pub use predicate::Predicate;
 pub use receiver_url::ReceiverUrl;
-pub use report_settings::{Endpoints, ReportMode, ReportSettings, StatusKey};
+pub use report_settings::{BitbucketCredentials, Endpoints, ReportMode, ReportSettings, StatusKey};
 pub use signing_secret::SigningSecret;
 pub use step_context::{CommitHash, Slug, StepContext, Uuid};
 pub use variables::{Check, VARIABLES, Variable};

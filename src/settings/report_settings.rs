@@ -5,7 +5,6 @@ use std::fmt;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::credentials::BitbucketCredentials;
 use super::env::{Environment, Mistakes};
 use super::variables::PipeVariables;
 use super::{receiver_url, validate};
@@ -149,7 +148,26 @@ impl Endpoints {
     }
 }
 
+/// What authenticates the pipe at Bitbucket's API. The step token does not: Bitbucket refuses it there.
+pub enum BitbucketCredentials {
+    /// `ATLASSIAN_ACCOUNT_EMAIL` and `ATLASSIAN_API_TOKEN`: Basic.
+    ApiToken { email: String, token: SecretString },
+    /// `BITBUCKET_ACCESS_TOKEN`: Bearer.
+    AccessToken(SecretString),
+    /// `BITBUCKET_CLIENT_ID` and `BITBUCKET_CLIENT_SECRET`: OAuth 2.0 client credentials.
+    OAuthConsumer { id: String, secret: SecretString },
+}
+
 impl BitbucketCredentials {
+    /// Return the variable that a reader of the log would look for.
+    pub fn variable(&self) -> &'static str {
+        match self {
+            Self::ApiToken { .. } => "ATLASSIAN_API_TOKEN",
+            Self::AccessToken(_) => "BITBUCKET_ACCESS_TOKEN",
+            Self::OAuthConsumer { .. } => "BITBUCKET_CLIENT_ID",
+        }
+    }
+
     /// Take the first kind that is given, in the order the official toolkit looks for them. Half a pair is a mistake.
     fn read(raw: &mut PipeVariables, wrong: &mut Mistakes, secrets: &mut Vec<SecretString>) -> Option<Self> {
         for (name, text) in [

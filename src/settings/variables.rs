@@ -135,7 +135,7 @@ impl Check {
                 mistake("is neither true nor false", "write `'true'` or `'false'`, in quotes".to_owned())
             }
             Self::OneOf(words) if !words.contains(&value) => {
-                mistake("is not a way to report", format!("take one of {}", words.join(", ")))
+                mistake("is none of the values it can have", format!("take one of {}", words.join(", ")))
             }
             Self::AtMost(most, whom) => at_most(value, *most, whom),
             _ => Ok(()),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi_handoff import web
 from fastapi_handoff.auth import DPoPAuthenticator, SigningKeys
-from fastapi_handoff.dispatch import Dispatcher, Handlers
+from fastapi_handoff.dispatch import Dispatcher, Handlers, HandlerThreads
 from fastapi_handoff.events import SigningSecrets
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.issuers.jwks import IssuerKeys
@@ -43,7 +43,8 @@ class Handoff:
     `postgresql+psycopg://…`); `url` the public URL where the app mounts `router`. `signing_secrets` are Standard
     Webhooks secrets (`whsec_…`): with them, an event without a signature under one of them is refused.
     `inline_timeout` is how many seconds an answer waits for a handler, `lease` after how many seconds without a sign
-    of life a handler's process is taken for dead, `clock` unix seconds. `bitbucket_url` is for tests and emulators.
+    of life a handler's process is taken for dead, `handler_threads` how many plain (not `async`) handlers run at the
+    same time, `clock` unix seconds. `bitbucket_url` is for tests and emulators.
 
     Raises `PolicyError` and `ValueError`, so that a receiver that could never work does not start.
     """
@@ -58,6 +59,7 @@ class Handoff:
         bitbucket_url: str = "https://api.bitbucket.org",
         inline_timeout: float = 10.0,
         lease: float = 60.0,
+        handler_threads: int = 16,
         clock: Clock = time.time,
     ) -> None:
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy)
@@ -82,6 +84,7 @@ class Handoff:
         self._dispatcher = Dispatcher(
             self._store,
             self._handlers,
+            HandlerThreads(handler_threads),
             resource=f"POST {parts.path}/events",
             clock=clock,
             inline_timeout=inline_timeout,
@@ -107,7 +110,7 @@ class Handoff:
             ),
             keys=keys,
             # An issuer on trial is no reason to take no requests.
-            health=web.Health(self._store, enforced),
+            health=web.Health(self._store, enforced, clock),
         )
         """For `app.include_router(handoff.router, prefix="/handoff")`."""
 
@@ -131,12 +134,11 @@ class Handoff:
             stack.push_async_callback(self._store.close)
             for keys in self._issuer_keys:
                 stack.push_async_callback(keys.close)
-            stack.push_async_callback(self._dispatcher.interrupt)
             opened = await self._open()
             upkeep = [asyncio.create_task(work, name=name) for name, work in self._upkeep(opened=opened).items()]
             stack.push_async_callback(_cancel, upkeep)
             # Pushed last, so done first: leases are renewed while the handlers that still run are waited for.
-            stack.push_async_callback(self._dispatcher.wait_for_handlers, _GRACE_SECONDS)
+            stack.push_async_callback(self._dispatcher.stop, _GRACE_SECONDS)
             yield
 
     async def _open(self) -> bool:

@@ -111,7 +111,10 @@ def _append(
 
 def _now(ledger: Ledger, clock: Clock, previous: int) -> int:
     """Return the time of the next record, in unix microseconds. The clock is read when it is our turn."""
-    now = int(clock() * 1_000_000)
+    seconds = clock()
+    if not 0 <= seconds * 1_000_000 <= _LATEST:  # not true of NaN either
+        raise StoreUnavailable(f"this process's clock says `{seconds}` unix seconds, which no record can hold: set it")
+    now = int(seconds * 1_000_000)
     ahead = (previous - now) / 1_000_000
     differs = ahead if ahead > CLOCK_TOLERANCE else None
     if differs is not None and ledger.noted(_CLOCKS_DIFFER) is None:

@@ -6,6 +6,7 @@ digits, a lone surrogate, ten thousand members, a depth of ten thousand. Each be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,19 +17,23 @@ TEXT_LIMIT = 1024
 """Characters of one text."""
 VALUE_LIMIT = 16_384
 """Characters of one value as a whole, each scalar and member counted as at least `MEMBER_COST`."""
+ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""C1 controls, changes of direction, invisible marks and line ends: what a terminal or an editor acts on instead of
+showing it. JSON writes only C0 controls as escapes, and RFC 8785 forbids to write any other so; an exported line is
+exactly what was hashed."""
 MEMBER_COST = 8
 DEPTH_LIMIT = 8
 
 
 def plain_text(text: str, limit: int = TEXT_LIMIT) -> str:
-    """Give a text that can be stored, of at most `limit` characters and a note of how many there were."""
+    """Return a text that can be stored and shown, of at most `limit` characters and a note of how many there were."""
     if len(text) <= limit:
-        return storable(text)
-    return f"{storable(text[:limit])}… [{len(text)} characters]"
+        return _shown(text)
+    return f"{_shown(text[:limit])}… [{len(text)} characters]"
 
 
 def plain(value: Any) -> Any:
-    """Give `value` as `None`, booleans, safe integers, texts, lists and dictionaries with texts for keys."""
+    """Return `value` as `None`, booleans, safe integers, texts, lists and dictionaries with texts for keys."""
     return _Budget().value(value, DEPTH_LIMIT)
 
 
@@ -38,7 +43,7 @@ class _Budget:
 
     def text(self, text: str) -> str:
         fits = len(text) <= TEXT_LIMIT and len(text) <= self.left  # nearly always
-        given = storable(text) if fits else plain_text(text, max(0, min(TEXT_LIMIT, self.left)))
+        given = _shown(text) if fits else plain_text(text, max(0, min(TEXT_LIMIT, self.left)))
         self.left -= max(MEMBER_COST, len(given))
         return given
 
@@ -81,6 +86,12 @@ class _Budget:
                 break
             result.append(self.value(member, depth))
         return result
+
+
+def _shown(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return ACTED_ON.sub(lambda match: f"\\u{ord(match[0]):04x}", storable(text))
 
 
 def _long_integer(value: int) -> str:

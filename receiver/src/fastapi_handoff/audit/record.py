@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastapi_handoff.audit.canonical import canonical
-from fastapi_handoff.audit.plain import plain, plain_text
+from pydantic_core import from_json
+
+from fastapi_handoff.audit.canonical import canonical, plainly_canonical
+from fastapi_handoff.audit.plain import ACTED_ON, plain, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,32 +25,35 @@ GENESIS = "0" * 64
 """The `prev_hash` of the first record."""
 SEARCHABLE_LIMIT = 256
 """Characters of a copy: PostgreSQL cannot index a text of more than 2,700 bytes, and would refuse the record."""
-MEMBERS = frozenset(
-    {
-        "version",
-        "seq",
-        "prev_hash",
-        "time",
-        "actor",
-        "action",
-        "decision",
-        "code",
-        "resource",
-        "grant",
-        "policy",
-        "event_id",
-        "event_digest",
-        "asserted",
-        "trace_id",
-        "outcome",
-        "receipt",
-    }
-)
+TIME_LENGTH = 27
+"""Characters of `2026-11-24T03:01:15.123456Z`."""
+_TEXT, _OPTIONAL, _OBJECT = (str,), (str, NoneType), (dict, NoneType)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "version": (int,),
+    "seq": (int,),
+    "prev_hash": _TEXT,
+    "time": _TEXT,
+    "actor": _OBJECT,
+    "action": _TEXT,
+    "decision": _TEXT,
+    "code": _OPTIONAL,
+    "resource": _OPTIONAL,
+    "grant": _OPTIONAL,
+    "policy": _OPTIONAL,
+    "event_id": _OPTIONAL,
+    "event_digest": _OPTIONAL,
+    "asserted": _OBJECT,
+    "trace_id": _OPTIONAL,
+    "outcome": _OBJECT,
+    "receipt": _OPTIONAL,
+}
+"""The members of a record."""
+_NOT_A_RECORD = "its members are not those of a record"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def build(entry: AuditEntry, previous: AuditHead | None, microseconds: int) -> dict[str, Any]:
-    """Give the record that follows `previous`, as JSON."""
+    """Return the record that follows `previous`, as JSON."""
     return {
         "version": VERSION,
         "seq": previous.seq + 1 if previous else 1,
@@ -69,33 +76,76 @@ def build(entry: AuditEntry, previous: AuditHead | None, microseconds: int) -> d
 
 
 def encode(record: dict[str, Any]) -> tuple[bytes, str]:
-    """Give the bytes to store and their hash."""
+    """Return the bytes to store and their hash."""
     stored = canonical(record)
     return stored, hashlib.sha256(stored).hexdigest()
 
 
 def decode(stored: bytes) -> dict[str, Any]:
     """Read a record back; `ValueError` says why these are not bytes that `encode` writes."""
+    record = plainly_canonical(stored)
+    if record is None or not stored.isascii():
+        record = _parsed(stored, require_canonical=True)
+    return _checked(record)
+
+
+def read(stored: bytes) -> dict[str, Any]:
+    """As `decode`, of bytes that were found to be in RFC 8785 form already: that is not looked at again."""
     try:
-        record = _DECODER.decode(stored.decode())
-        rewritten = canonical(record)
+        record = from_json(stored)
+    except ValueError:
+        record = None
+    return _checked(record if record is not None else _parsed(stored, require_canonical=False))
+
+
+def _parsed(stored: bytes, *, require_canonical: bool) -> Any:
+    try:
+        text = stored.decode()
+        record = _DECODER.decode(text)
+        is_canonical = not require_canonical or canonical(record) == stored
     except UnicodeDecodeError:
         raise ValueError("it is no UTF-8 text") from None
     except (ValueError, RecursionError):
         raise ValueError("it is no JSON that this package writes") from None
-    if rewritten != stored:
+    if not is_canonical:
         raise ValueError("it is not in RFC 8785 form")
-    if not isinstance(record, dict) or record.keys() != MEMBERS:
-        raise ValueError("its members are not those of a record")
-    if record["version"] != VERSION:
-        raise ValueError(f"its version is `{record['version']}`, this program knows `{VERSION}`")
-    if not isinstance(record["actor"], dict | None):
-        raise ValueError("its actor is neither an object nor null")  # noqa: TRY004 - what was read, not what was passed
+    if not text.isascii() and ACTED_ON.search(text):
+        raise ValueError("it holds a character that an append writes as an escape")
     return record
 
 
+def _checked(record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise ValueError(_NOT_A_RECORD)  # noqa: TRY004 - what was read, not what was passed
+    wrong = _wrong_shape(tuple(record), tuple(map(type, record.values())))
+    if wrong is not None:
+        raise ValueError(wrong)
+    if record["version"] != VERSION:
+        raise ValueError(f"its version is `{record['version']}`, this program knows `{VERSION}`")
+    if not _is_time(record["time"]):
+        raise ValueError("its `time` is no time in the form that an append writes")
+    return record
+
+
+@lru_cache
+def _wrong_shape(names: tuple[str, ...], types: tuple[type, ...]) -> str | None:
+    """Return what is wrong with a record's members and their types; nearly all records have one of a few shapes."""
+    if set(names) != _TYPES.keys():
+        return _NOT_A_RECORD
+    wrong = (name for name, kind in zip(names, types, strict=True) if kind not in _TYPES[name])
+    return next((f"its `{name}` is of a type that an append does not write" for name in wrong), None)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return len(text) == TIME_LENGTH and text.endswith("Z")
+
+
 def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the columns that copy what the record says, the time excepted."""
+    """Return the columns that copy what the record says, the time excepted."""
     actor = record["actor"] or {}
     said = {
         "issuer": actor.get("issuer"),
@@ -106,13 +156,18 @@ def searchable(record: Mapping[str, Any]) -> dict[str, Any]:
         "code": record["code"],
         "event_id": record["event_id"],
     }
-    return {name: value[:SEARCHABLE_LIMIT] if isinstance(value, str) else None for name, value in said.items()}
+    return {name: value[:SEARCHABLE_LIMIT] if type(value) is str else None for name, value in said.items()}
 
 
 def rfc3339(microseconds: int) -> str:
     """Write unix microseconds as UTC, all six digits of the fraction always."""
-    moment = _EPOCH + timedelta(microseconds=microseconds)
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{_to_the_second(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache
+def _to_the_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _optional(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading the chain: records in order, page by page, so that a million of them fit into little memory."""
+"""Reading the chain: records in order, as a stream, so that a million of them fit into little memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Select, select
 from fastapi_handoff.store import audit_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
 PAGE = 500
 """Records in memory at once."""
@@ -37,7 +37,7 @@ class Filter:
     """Unix microseconds, exclusive."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Give the conditions in SQL."""
+        """Return the conditions in SQL."""
         exact = {
             COLUMNS.source: self.repository,
             COLUMNS.decision: self.decision,
@@ -55,42 +55,30 @@ class Filter:
 
 
 def text(stored: Any) -> Any:
-    """Give the text of a text column. SQLite's columns hold what was put there: bytes become text, the rest stays."""
+    """Return the text of a text column. SQLite's columns hold what was put there: bytes become text, the rest stays."""
     return stored.decode(errors="surrogateescape") if isinstance(stored, bytes) else stored
 
 
-def pages(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Any]]:
-    """Give the rows of a query on the records, in the chain's order.
-
-    By key and not by offset: the last page costs no more than the first. On a `Store.snapshot()`, all pages show the
-    same moment.
-    """
-    # SQLite only, and only in a table made anew: nothing comes behind NULL, so who counts the rows tells of those.
-    ordered = query.where(COLUMNS.seq.is_not(None)).order_by(COLUMNS.seq).limit(PAGE)
-    rows = connection.execute(ordered).all()
-    while rows:
-        yield rows
-        if len(rows) < PAGE:
-            return
-        rows = connection.execute(ordered.where(COLUMNS.seq > rows[-1].seq)).all()
+def stream(connection: Connection, query: Select[Any], page: int) -> Iterator[Row[Any]]:
+    """Return the rows of a query one by one, with `page` of them in memory at once. On a `Store.snapshot()` only."""
+    yield from connection.execute(query, execution_options={"yield_per": page})
 
 
 def newest(connection: Connection, which: Filter, limit: int) -> list[tuple[int, bytes]]:
-    """Give the newest `limit` records that match, as number and stored bytes, the oldest of them first."""
+    """Return the newest `limit` records that match, as number and stored bytes, the oldest of them first."""
     query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions()).order_by(COLUMNS.seq.desc()).limit(limit)
     return [(row.seq, stored_bytes(row.record)) for row in reversed(connection.execute(query).all())]
 
 
 def matching(connection: Connection, which: Filter) -> Iterator[tuple[int, bytes]]:
-    """Give every record that matches, as number and stored bytes."""
-    query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions())
-    for rows in pages(connection, query):
-        for row in rows:
-            yield row.seq, stored_bytes(row.record)
+    """Return every record that matches, as number and stored bytes, in the chain's order."""
+    query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions()).order_by(COLUMNS.seq)
+    for row in stream(connection, query, PAGE):
+        yield row.seq, stored_bytes(row.record)
 
 
 def stored_bytes(stored: Any) -> bytes:
-    """Give the bytes that were hashed: those of the text, also where they are no text."""
-    return (
-        stored if isinstance(stored, bytes) else str("" if stored is None else stored).encode(errors="surrogateescape")
-    )
+    """Return the bytes that were hashed: those of the text, also where they are no text."""
+    if isinstance(stored, bytes):
+        return stored
+    return str("" if stored is None else stored).encode(errors="surrogateescape")

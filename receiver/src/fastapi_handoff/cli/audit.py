@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -12,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff.audit.entry import AuditHead
-from fastapi_handoff.audit.export import ocsf
+from fastapi_handoff.audit.export import FORMATS
 from fastapi_handoff.audit.record import decode
 from fastapi_handoff.audit.rows import Filter, matching, newest
-from fastapi_handoff.audit.verify import Progress, ignore, verify
+from fastapi_handoff.audit.verify import Progress, ignore, verify_store
 from fastapi_handoff.cli.output import Misused, harmless, say, table
 from fastapi_handoff.store import Store
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection
+
+    from fastapi_handoff.audit.export import Format
 
 STORE_VARIABLE = "HANDOFF_STORE"
 DEFAULT_LIMIT = 50
@@ -70,7 +71,7 @@ def add_to(groups: Any) -> None:
     command = commands.add_parser("export", parents=[shared, filters], help="write records, one line each")
     command.add_argument(
         "--format",
-        choices=("jsonl", "ocsf"),
+        choices=tuple(FORMATS),
         default="jsonl",
         help="jsonl: exactly the bytes that were hashed; ocsf: API Activity events (default: %(default)s)",
     )
@@ -81,21 +82,20 @@ def run_verify(options: argparse.Namespace) -> int:
     """Verify, and say what is wrong."""
     shown = options.progress or sys.stderr.isatty()
 
-    def work(connection: Connection) -> int:
-        found = verify(connection, anchors=options.anchor, progress=_progress() if shown else ignore)
-        for problem in found.problems:
-            sys.stdout.write(f"record {problem.seq}: {harmless(problem.text)}\n")
-        if more := found.problem_count - len(found.problems):
-            sys.stdout.write(f"and {more} more\n")
-        head = f"head {found.head.seq}:{found.head.hash}" if found.head else "no head"
-        counted = f"{found.records} records, {found.receipts} receipts, {head}"
-        if found.intact:
-            sys.stdout.write(f"intact: {counted}\n")
-            return 0
-        sys.stdout.write(f"broken: {found.problem_count} problems in {counted}\n")
-        return 1
-
-    return _with_snapshot(options, work)
+    found = verify_store(_store_url(options), anchors=options.anchor, progress=_progress() if shown else ignore)
+    for finding in found.findings:
+        sys.stdout.write(f"record {finding.seq}: {harmless(finding.text)}\n")
+    if more := found.finding_count - len(found.findings):
+        sys.stdout.write(f"and {more} more\n")
+    for note in found.notes:
+        sys.stdout.write(f"note: record {note.seq}: {harmless(note.text)}\n")
+    head = f"head {found.head.seq}:{found.head.hash}" if found.head else "no head"
+    counted = f"{found.records} records, {found.receipts} receipts, {head}"
+    if found.intact:
+        sys.stdout.write(f"intact: {counted}\n")
+        return 0
+    sys.stdout.write(f"broken: {found.finding_count} findings in {counted}\n")
+    return 1
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -114,12 +114,12 @@ def run_export(options: argparse.Namespace) -> int:
     """Write records as lines."""
 
     def work(connection: Connection) -> int:
-        return _export(matching(connection, _filter(options)), as_ocsf=options.format == "ocsf")
+        return _export(matching(connection, _filter(options)), FORMATS[options.format])
 
     return _with_snapshot(options, work)
 
 
-def _export(records: Iterator[tuple[int, bytes]], *, as_ocsf: bool) -> int:
+def _export(records: Iterator[tuple[int, bytes]], line: Format) -> int:
     for seq, stored in records:
         try:
             record = decode(stored)
@@ -127,20 +127,23 @@ def _export(records: Iterator[tuple[int, bytes]], *, as_ocsf: bool) -> int:
             # A damaged record could hold a line end and pass for two. What is exported can be trusted to be whole.
             say(f"record {seq} is damaged, {error}: nothing after it was exported, run `fastapi-handoff audit verify`")
             return 1
-        line = json.dumps(ocsf.api_activity(record, stored)).encode() if as_ocsf else stored
-        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.write(line(record, stored) + b"\n")
     return 0
 
 
 def _with_snapshot(options: argparse.Namespace, work: Callable[[Connection], int]) -> int:
+    with Store(_store_url(options), read_only=True).snapshot() as connection:
+        return work(connection)
+
+
+def _store_url(options: argparse.Namespace) -> str:
     if not options.store:
         raise Misused(f"no store: give `--store URL` or set `{STORE_VARIABLE}`")
     try:
-        store = Store(options.store, read_only=True)
+        Store(options.store, read_only=True)
     except ValueError as error:
         raise Misused(str(error)) from None
-    with store.snapshot() as connection:
-        return work(connection)
+    return str(options.store)
 
 
 def _progress() -> Progress:

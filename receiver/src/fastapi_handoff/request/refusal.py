@@ -67,6 +67,7 @@ CODES: Final[Mapping[str, Code]] = {
     "scope-missing": Code(403, EVENTS, "The access token lacks the scope"),
     "event-conflict": Code(409, EVENTS, "Another event was delivered under this id"),
     "event-not-found": Code(404, RECEIPT, "There is no such event of this step"),
+    "receipt-damaged": Code(409, CALLER, "The receipt of this event was changed in the database, and cannot be read"),
     "store-unavailable": Code(
         503, TOKEN | CALLER | KEYS, "The receiver cannot record anything now", "temporarily_unavailable"
     ),

@@ -13,7 +13,6 @@ from sqlalchemy import delete, select, tuple_
 from fastapi_handoff.store import engine, migrate, writer
 from fastapi_handoff.store.errors import StoreUnavailable, translated
 from fastapi_handoff.store.ledger import OPTION, Ledger
-from fastapi_handoff.store.old_api import OldApi
 from fastapi_handoff.store.tables import proof_ids, public_keys, subject_token_bindings
 from fastapi_handoff.store.workers import Workers
 
@@ -31,7 +30,7 @@ PURGE_BATCH = 1000
 """Rows that a purge deletes in one job, so that requests do not wait for it."""
 
 
-class Store(OldApi):
+class Store:
     """A receiver's database, used from one event loop.
 
     What it does is done in threads of its own: one that writes, some that read. A job is a function that takes an

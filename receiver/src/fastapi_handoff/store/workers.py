@@ -111,14 +111,14 @@ class Workers:
         self._is_closed = False
 
     async def close(self) -> None:
-        """As `stop`, and refuse every job until `open`: none may hold on to what is closed next."""
+        """Refuse every job until `open`, for none may hold on to what is closed next, and end what waits or is under way."""
         self._is_closed = True
-        await self.stop()
+        await self._stop()
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
 
-    async def stop(self) -> None:
+    async def _stop(self) -> None:
         """Refuse the jobs that wait, and end those under way: by themselves if that is soon, else by a cut."""
         with self._lock:
             refused = [*self._urgent, *self._waiting]

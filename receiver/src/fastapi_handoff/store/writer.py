@@ -109,7 +109,3 @@ def is_busy(error: BaseException | None) -> bool:
     """Return whether an error of SQLite's means that somebody else holds a lock."""
     # The low byte is the kind of the error, the rest says more about it.
     return isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def one_at_a_time(connection: Connection) -> None:
-    """Old name: every job of `Store.write` is alone."""

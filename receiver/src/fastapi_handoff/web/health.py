@@ -2,48 +2,139 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import json
+import time
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
+from fastapi_handoff.audit import AuditEntry, append, clocks_differ, lost_head
+from fastapi_handoff.audit.record import rfc3339
 from fastapi_handoff.audit.rows import stored_bytes
-from fastapi_handoff.store import StoreUnavailable, audit_records
+from fastapi_handoff.store import (
+    Ledger,
+    StoreUnavailable,
+    audit_records,
+    change_one,
+    proof_ids,
+    receipts,
+    subject_token_bindings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from sqlalchemy import Connection
+
+    from fastapi_handoff.audit import Clock
     from fastapi_handoff.issuers.jwks import IssuerKeys
     from fastapi_handoff.store import Store
 
-_RECORD = audit_records.c
-_NEWEST = select(_RECORD.seq, _RECORD.prev_hash, _RECORD.hash, _RECORD.record).order_by(_RECORD.seq.desc()).limit(2)
+Word = Literal["ok", "warning", "failed"]
+"""How a check went. A warning is for the operator; requests are served all the same."""
+
+TRY_AGAIN_SECONDS: Final = 1.0
+"""Between two tries to write: health checks, which anybody can send, must not be a lever."""
+_NAME: Final = "health"
+_PADDING: Final = 32_768
+"""Characters that a try leaves in the database."""
+_RECORD: Final = audit_records.c
+_NEWEST: Final = (
+    select(_RECORD.seq, _RECORD.prev_hash, _RECORD.hash, _RECORD.record, _RECORD.time)
+    .order_by(_RECORD.seq.desc())
+    .limit(2)
+)
 
 
-@dataclass(frozen=True, slots=True)
+class _Undone(Exception):  # noqa: N818 - undoes a transaction
+    """All went well."""
+
+
 class Health:
     """Looks at what the receiver depends on. It tells strangers that something failed, and not why."""
 
-    store: Store
-    issuer_keys: Collection[IssuerKeys]
+    def __init__(self, store: Store, issuer_keys: Collection[IssuerKeys], clock: Clock) -> None:
+        self._store = store
+        self._issuer_keys = issuer_keys
+        self._clock = clock
+        self._try: asyncio.Task[bool] | None = None
+        self._tried_at = float("-inf")
 
-    async def check(self) -> dict[str, bool]:
-        """Return the name of each check, and whether it is well.
+    async def check(self) -> dict[str, Word]:
+        """Return how each check went, by its name.
 
-        `chain` is about the newest record and its link only: `fastapi-handoff audit verify` reads them all.
+        `store` tries what a request needs. `chain` is about the newest record and its link only, and warns where the
+        chain lost what this process wrote: `fastapi-handoff audit verify` reads all of it. `clock` warns where the
+        newest record is of another time than this process's.
         """
+        can_write = await self._can_write()
         try:
-            newest = await self.store.read(lambda connection: connection.execute(_NEWEST).all())
+            newest = await self._store.read(lambda connection: connection.execute(_NEWEST).all())
         except StoreUnavailable:
-            store = chain = False
+            can_write = is_whole = False
         else:
-            store, chain = True, all(_is_whole(row) for row in newest)
+            is_whole = all(_is_whole(row) for row in newest)
             if len(newest) == 2:
-                chain = chain and (newest[0].prev_hash, newest[0].seq) == (newest[1].hash, newest[1].seq + 1)
-        ready = [await keys.ready() for keys in self.issuer_keys]
-        return {"store": store, "chain": chain, "issuer_keys": all(ready)}
+                is_whole &= (newest[0].prev_hash, newest[0].seq) == (newest[1].hash, newest[1].seq + 1)
+        chain: Word = "ok" if is_whole else "failed"
+        if is_whole and lost_head(self._store) is not None:
+            chain = "warning"
+        ready = [await keys.ready() for keys in self._issuer_keys]
+        return {
+            "store": "ok" if can_write else "failed",
+            "chain": chain,
+            "clock": "ok" if clocks_differ(self._store) is None else "warning",
+            "issuer_keys": "ok" if all(ready) else "failed",
+        }
+
+    async def _can_write(self) -> bool:
+        """Return whether a try went well that is at most `TRY_AGAIN_SECONDS` old. Who asks meanwhile waits."""
+        if self._try is None or (self._try.done() and time.monotonic() - self._tried_at >= TRY_AGAIN_SECONDS):
+            self._try = asyncio.create_task(self._attempt(), name="handoff health")
+        return await asyncio.shield(self._try)
+
+    async def _attempt(self) -> bool:
+        try:
+            try:
+                await self._store.write(self._write_and_undo)
+            except _Undone:
+                await self._store.write(self._write)
+        except (StoreUnavailable, SQLAlchemyError):  # a trigger's own error is one of SQLAlchemy's
+            return False
+        finally:
+            self._tried_at = time.monotonic()
+        return True
+
+    def _write_and_undo(self, connection: Connection) -> None:
+        """Write what an exchange and an event write: a refused insert, or a chain that takes no more, shows here."""
+        append(connection, AuditEntry(action="health", decision="attempted"), clock=self._clock)
+        name = f"{_NAME} {uuid4().hex}"
+        change_one(connection, insert(proof_ids), {"jkt": name, "jti": name, "expires_at": 0})
+        texts = ("issuer", "source", "event_id", "subject", "content_digest", "event_type", "scope", "state")
+        more = dict.fromkeys((*texts, "identity", "asserted", "audit_hash"), name)
+        numbers = {"attempts": 0, "received_at": 0, "audit_seq": 0}
+        change_one(connection, insert(receipts), {**more, **numbers, "body": b""})
+        Ledger.of(connection).read_back(connection)
+        raise _Undone
+
+    def _write(self, connection: Connection) -> None:
+        """Write about as much as a request does, in place of what was written the last time.
+
+        A full disk shows at a commit only. A purge would delete it, too.
+        """
+        connection.execute(delete(subject_token_bindings).where(subject_token_bindings.c.issuer == _NAME))
+        row = {"issuer": _NAME, "replay_key": uuid4().hex, "jkt": "-" * _PADDING, "expires_at": 0}
+        change_one(connection, insert(subject_token_bindings), row)
 
 
 def _is_whole(row: Any) -> bool:
-    return bool(sha256(stored_bytes(row.record)).hexdigest() == row.hash)
+    stored = stored_bytes(row.record)
+    try:
+        said = json.loads(stored)["time"]
+        return bool(sha256(stored).hexdigest() == row.hash and said == rfc3339(row.time))
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return False

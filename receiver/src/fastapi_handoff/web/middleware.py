@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fastapi_handoff.request import RequestContext, text_path, trace_id
 from fastapi_handoff.store import StoreUnavailable
-from fastapi_handoff.store.waiting import until_done
 from fastapi_handoff.web.dependency import ATTESTED_KEY
 from fastapi_handoff.web.recorded_route import matched_route
 from fastapi_handoff.web.responses import problem
+from fastapi_handoff.web.waiting import until_done
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -224,10 +224,12 @@ KEYS: Final[dict[str, Any]] = {
 _HEALTH: Final = _object(
     {
         "status": {"enum": ["ready", "unready"]},
-        "checks": _object({name: {"enum": ["ok", "failed"]} for name in ("store", "chain", "issuer_keys")}),
+        "checks": _object(
+            {name: {"enum": ["ok", "warning", "failed"]} for name in ("store", "chain", "clock", "issuer_keys")}
+        ),
     }
 )
 HEALTH: Final[dict[str, Any]] = {
-    "summary": "Readiness: the issuer's keys, the store, the audit chain",
+    "summary": "Readiness: the issuer's keys, the store, the audit chain, its clock",
     "responses": {200: _json("Ready.", _HEALTH), 503: _json("Not ready.", _HEALTH, 503)},
 }

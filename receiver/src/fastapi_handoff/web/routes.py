@@ -56,11 +56,8 @@ def build(
     @router.get("/health", name="handoff_health", **openapi.HEALTH)
     async def readiness() -> JSONResponse:
         checks = await health.check()
-        is_ready = all(checks.values())
-        members: dict[str, Any] = {
-            "status": "ready" if is_ready else "unready",
-            "checks": {name: "ok" if is_well else "failed" for name, is_well in checks.items()},
-        }
+        is_ready = "failed" not in checks.values()
+        members: dict[str, Any] = {"status": "ready" if is_ready else "unready", "checks": checks}
         return JSONResponse(members) if is_ready else JSONResponse(members, 503, {"Retry-After": str(RETRY_AFTER)})
 
     return router

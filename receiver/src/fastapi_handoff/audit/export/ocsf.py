@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -21,18 +23,39 @@ SERVICE: Final = (4, "Service")
 UNKNOWN: Final = (0, "Unknown")
 # status_id and severity_id by decision. A refusal is an attempt that somebody should look at; a failed run is not.
 SUCCESS, FAILURE = (1, "Success"), (2, "Failure")
-INFORMATIONAL, LOW, MEDIUM = (1, "Informational"), (2, "Low"), (3, "Medium")
+INFORMATIONAL, LOW, MEDIUM, HIGH = (1, "Informational"), (2, "Low"), (3, "Medium"), (4, "High")
 OUTCOMES: Final = {
     "accepted": (SUCCESS, INFORMATIONAL),
     "succeeded": (SUCCESS, INFORMATIONAL),
     "failed": (FAILURE, LOW),
     "interrupted": (FAILURE, LOW),
     "refused": (FAILURE, MEDIUM),
+    # The chain lost what a process had written.
+    "found": (FAILURE, HIGH),
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How actors of one kind of issuer are named. `session` and `endpoint` are names of attested claims."""
+
+    user: str
+    idp: str
+    session: str | None = None
+    endpoint: str | None = None
+
+
+KINDS: Final = {"bitbucket": Kind("Bitbucket Pipelines step", "Bitbucket Pipelines", "pipeline_uuid", "step_uuid")}
+"""An actor of any other kind is named by the kind itself, and its endpoint by its source."""
+
+
+def line(record: dict[str, Any], stored: bytes) -> bytes:
+    """Return the event of a record as one line of ASCII."""
+    return json.dumps(api_activity(record, stored)).encode()
+
+
 def api_activity(record: dict[str, Any], stored: bytes) -> dict[str, Any]:
-    """Map a record; its bytes and their hash travel along, so that the event can be traced back to the chain."""
+    """Return the event of a record. Its bytes and their hash travel along: it can be traced back to the chain."""
     digest = hashlib.sha256(stored).hexdigest()
     method, _, path = (record["resource"] or "").partition(" ")
     activity_id, activity = ACTIVITIES.get(method, (OTHER, record["action"]))
@@ -93,18 +116,15 @@ def _who(actor: dict[str, Any] | None) -> dict[str, Any]:
     if not actor:
         user = {"name": "unauthenticated", "type_id": UNKNOWN[0], "type": UNKNOWN[1]}
         return {"actor": {"user": user}, "src_endpoint": {"name": "unknown"}}
+    named = _id(actor, "kind") or "unknown"
+    kind = KINDS.get(named, Kind(user=named, idp=named))
     return {
         "actor": {
-            "user": {
-                "name": "Bitbucket Pipelines step",
-                "uid": _id(actor, "sub"),
-                "type_id": SERVICE[0],
-                "type": SERVICE[1],
-            },
-            "session": {"uid": _id(actor, "pipeline_uuid")},
-            "idp": {"name": "Bitbucket Pipelines"},
+            "user": {"name": kind.user, "uid": _id(actor, "sub"), "type_id": SERVICE[0], "type": SERVICE[1]},
+            "session": {"uid": _id(actor, kind.session)} if kind.session else None,
+            "idp": {"name": kind.idp, "uid": _id(actor, "issuer")},
         },
-        "src_endpoint": {"name": "Bitbucket Pipelines", "uid": _id(actor, "step_uuid")},
+        "src_endpoint": {"name": kind.idp, "uid": _id(actor, kind.endpoint or "source")},
     }
 
 

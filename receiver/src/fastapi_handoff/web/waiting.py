@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 async def until_done(future: Future[Any]) -> asyncio.CancelledError | None:
-    """Wait for a future's end, whatever it is. Gives the last cancellation that wanted to end the wait, to raise."""
+    """Wait for a future's end, whatever it is. Return the last cancellation that wanted to end the wait, to raise."""
     cancelled = None
     while not future.done():
         try:
