@@ -72,7 +72,7 @@ def mint(
     # A subject token that is accepted within the leeway after its `exp` yields a token that is accepted within it too.
     expires_at = min(now + ACCESS_TOKEN_LIFETIME, attested.expires_at)
     header = {"typ": "at+jwt", "alg": "ES256", "kid": key.kid}
-    claims = {
+    claims: dict[str, Any] = {
         "iss": url,
         "aud": url,
         "client_id": url,
@@ -87,8 +87,9 @@ def mint(
         "issuer": {"name": attested.issuer.name, "iss": attested.issuer.url, "kind": attested.issuer.kind},
         "source": attested.source,
         "attested": dict(attested.claims),
-        "default_audience": attested.is_for_default_audience,
     }
+    if attested.is_for_default_audience:
+        claims["default_audience"] = True
     signing_input = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
     signature = sign(signing_input.encode("ascii"), key.private)
     return f"{signing_input}.{encode(signature)}", max(expires_at - now, 0)
@@ -173,7 +174,7 @@ def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
         and isinstance(issuer, dict)
         and all(isinstance(issuer.get(name), str) for name in ("name", "iss", "kind"))
         and issuer["kind"] in KINDS
-        and isinstance(claims.get("default_audience"), bool)
+        and isinstance(claims.get("default_audience", False), bool)
         and isinstance(attested, dict)
         and all(isinstance(value, str) for value in attested.values())
         and KINDS[issuer["kind"]].fits(attested)
@@ -184,7 +185,7 @@ def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
             kind=issuer["kind"],
             subject=claims["sub"],
             source=claims["source"],
-            is_for_default_audience=claims["default_audience"],
+            is_for_default_audience=claims.get("default_audience", False),
             claims=attested,
             jkt=cnf["jkt"],
             scopes=frozenset(claims["scope"].split()),
