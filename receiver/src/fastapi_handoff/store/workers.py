@@ -111,7 +111,7 @@ class Workers:
         self._is_closed = False
 
     async def close(self) -> None:
-        """Refuse every job until `open`, for none may hold on to what is closed next, and end what waits or is under way."""
+        """Refuse every job until `open`, and end what is under way: none may hold on to what is closed next."""
         self._is_closed = True
         await self._stop()
         if self._executor is not None:
