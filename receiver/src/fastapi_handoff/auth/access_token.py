@@ -159,7 +159,7 @@ def _require_times(claims: dict[str, Any], now: int, checks: Checks) -> None:
             f"≥ {now - LEEWAY}",
             exp,
             "token-expired",
-            f"the access token expired at {exp}: exchange the step token again",
+            f"the access token expired at {exp}: exchange the subject token again",
         )
     checks.passed("access token exp", exp, expected=f"≥ {now - LEEWAY}")
 

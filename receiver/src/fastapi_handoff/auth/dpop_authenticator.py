@@ -92,7 +92,7 @@ class DPoPAuthenticator:
             token.policy,
             "token-invalid",
             "the access token was made under another policy, and the present one does not give as much: "
-            "exchange the step token again",
+            "exchange the subject token again",
         )
 
 

@@ -123,6 +123,8 @@ class Issuer:
     """Seconds from `iat` to `exp`, at most; `None` where the provider publishes no lifetime."""
     default_audience: str | None = None
     """An audience that all services of a tenant share. Only a grant that says so takes it."""
+    is_shared: bool = False
+    """Whether strangers get tokens of the same issuer, so that a token which verifies makes nobody an acquaintance."""
     audience_advice: ClassVar[str] = "ask the issuer for a token with that audience"
 
     def __init__(self, settings: IssuerSettings, url: str, keys_url: str, *, expected: Mapping[str, str]) -> None:

@@ -97,10 +97,10 @@ class IssuerKeys:
             wait = self._wait() - (self._monotonic() - self._last.at)
             raise Refusal(
                 "issuer-unavailable",
-                "the keys of the step token's issuer cannot be had now: try again",
+                "the keys of the subject token's issuer cannot be had now: try again",
                 retry_after=max(1, int(wait) + 1),
             )
-        raise Refusal("step-token-signature-invalid", "the issuer has no key with the step token's `kid`")
+        raise Refusal("step-token-signature-invalid", "the issuer has no key with the subject token's `kid`")
 
     async def ready(self) -> bool:
         """Return whether there are keys, fetching them where there are none."""

@@ -51,7 +51,9 @@ class OidcSettings(IssuerSettings):
     )
     matchable: list[ClaimName] = Field(default_factory=list, description="Other claims that grants may ask for.")
     expected: dict[ClaimName, Text] = Field(
-        default_factory=dict, description="Claims that every token must have with exactly this value: a tenant's id."
+        default_factory=dict,
+        description="Claims that every token must have with exactly this value: a tenant's id. Who is of another "
+        "tenant learns nothing of the policy.",
     )
     source: ClaimName = Field(
         description="The one of `required` that tells where events come from. Event ids are unique within it."
@@ -113,6 +115,8 @@ class Oidc(Issuer):
         issuer.subject_token_type = settings.subject_token_type
         issuer.replay_claim = settings.jti
         issuer.max_lifetime = settings.max_lifetime
+        # Anybody on earth gets tokens of GitHub's, say. `expected` is what makes a tenant's own of them.
+        issuer.is_shared = not settings.expected
         return issuer
 
     @classmethod

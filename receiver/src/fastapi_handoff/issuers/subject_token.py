@@ -66,25 +66,27 @@ def parse(text: str) -> UnverifiedSubjectToken:
     try:
         unverified = parse_jws(text, max_bytes=TOKEN_BYTES)
     except MalformedJws as error:
-        raise Refusal("step-token-malformed", f"the step token cannot be read: {error}") from None
+        raise Refusal("step-token-malformed", f"the subject token cannot be read: {error}") from None
     header, claims = unverified.header, unverified.claims
     for name in sorted(_FORBIDDEN_HEADERS & header.keys()):
         # Each names a key of the sender's choice, or changes what is signed.
-        raise Refusal("step-token-malformed", f"the step token's header has `{name}`, which no step token has")
+        raise Refusal("step-token-malformed", f"the subject token's header has `{name}`, which no subject token has")
     for name in ("alg", "kid"):
         if not isinstance(header.get(name), str) or not header[name]:
-            raise Refusal("step-token-malformed", f"the step token's header has no `{name}`, or one that is not text")
+            raise Refusal(
+                "step-token-malformed", f"the subject token's header has no `{name}`, or one that is not text"
+            )
     typ = header.get("typ", "")
     if not isinstance(typ, str):
-        raise Refusal("step-token-malformed", "the step token's header has a `typ` that is not text")
+        raise Refusal("step-token-malformed", "the subject token's header has a `typ` that is not text")
     for name in ("exp", "iat", "nbf"):
         if name in claims and not is_time(claims[name]):
-            raise Refusal("step-token-malformed", f"the step token's `{name}` is not whole seconds since 1970")
+            raise Refusal("step-token-malformed", f"the subject token's `{name}` is not whole seconds since 1970")
     audience = claims.get("aud", [])
     if not isinstance(audience, str) and not (
         isinstance(audience, list) and all(isinstance(entry, str) for entry in audience)
     ):
-        raise Refusal("step-token-malformed", "the step token's `aud` is neither text nor a list of text")
+        raise Refusal("step-token-malformed", "the subject token's `aud` is neither text nor a list of text")
     return UnverifiedSubjectToken(unverified, header["kid"], header["alg"], media_type(typ))
 
 
@@ -99,12 +101,12 @@ def issuer_of(token: UnverifiedSubjectToken, trusted: Iterable[Issuer]) -> Issue
     claimed = token.unverified.claims.get("iss")
     issuer = next((issuer for issuer in trusted if issuer.url == claimed), None)
     if issuer is None:
-        raise Refusal("issuer-unknown", "the step token's `iss` is not the issuer this receiver trusts")
+        raise Refusal("issuer-unknown", "the subject token's `iss` is not the issuer this receiver trusts")
     if token.alg not in issuer.algorithms:
         algorithms = " or ".join(f"`{name}`" for name in sorted(issuer.algorithms))
-        raise Refusal("step-token-signature-invalid", f"the step token is not signed with {algorithms}")
+        raise Refusal("step-token-signature-invalid", f"the subject token is not signed with {algorithms}")
     if token.typ not in issuer.types:
-        raise Refusal("step-token-malformed", "the step token's `typ` is not that of this issuer's tokens")
+        raise Refusal("step-token-malformed", "the subject token's `typ` is not that of this issuer's tokens")
     return issuer
 
 
@@ -125,7 +127,9 @@ def verify(
     of the protocol.
     """
     if not verifies(token.unverified, key, token.alg):
-        raise Refusal("step-token-signature-invalid", "the step token is not signed by the issuer's key of that `kid`")
+        raise Refusal(
+            "step-token-signature-invalid", "the subject token is not signed by the issuer's key of that `kid`"
+        )
     checks.passed("signature", token.alg)
     checks.passed("iss", issuer.url)
     claims = token.unverified.claims
@@ -140,12 +144,12 @@ def verify(
                 expected,
                 got,
                 "issuer-unknown",
-                f"the step token's `{name}` is not the policy's: it was made for another tenant of this issuer, "
+                f"the subject token's `{name}` is not the policy's: it was made for another tenant of this issuer, "
                 "perhaps one that has, or had, the same name",
             )
         checks.passed(name, expected)
     jkt = _bound_key(claims, checks)
-    checks.disclosed = True
+    checks.disclosed = not issuer.is_shared
     return Attested(
         issuer=issuer,
         subject=subject,
@@ -160,14 +164,14 @@ def verify(
 def _require_times(claims: dict[str, Any], issuer: Issuer, now: int, checks: Checks) -> None:
     for name in ("exp", "iat"):
         if name not in claims:
-            raise checks.refuse(name, "present", None, "claims-missing", f"the step token has no `{name}`")
+            raise checks.refuse(name, "present", None, "claims-missing", f"the subject token has no `{name}`")
     if now > claims["exp"] + LEEWAY:
         raise checks.refuse(
             "exp",
             f"≥ {now - LEEWAY}",
             claims["exp"],
             "step-token-expired",
-            f"the step token expired at {claims['exp']}",
+            f"the subject token expired at {claims['exp']}",
         )
     checks.passed("exp", claims["exp"], expected=f"≥ {now - LEEWAY}")
     for name in ("iat", "nbf"):
@@ -177,7 +181,7 @@ def _require_times(claims: dict[str, Any], issuer: Issuer, now: int, checks: Che
                 f"≤ {now + LEEWAY}",
                 claims[name],
                 "step-token-not-yet-valid",
-                f"the step token's `{name}` is in the future: compare the clocks",
+                f"the subject token's `{name}` is in the future: compare the clocks",
             )
     lifetime = claims["exp"] - claims["iat"]
     if issuer.max_lifetime is not None and lifetime > issuer.max_lifetime:
@@ -209,7 +213,10 @@ def _require_audience(
         audience,
         " ".join(audiences) or None,
         "audience-mismatch",
-        f"the step token is not meant for `{audience}`: {issuer.audience_advice}",
+        # The receiver's own URL is no secret; what the policy names instead may be.
+        f"the subject token is not meant for `{audience}`: {issuer.audience_advice}"
+        if issuer.audience is None
+        else "the subject token is not meant for the audience that the policy names for its issuer",
     )
 
 
@@ -222,7 +229,7 @@ def _bound_key(claims: Mapping[str, Any], checks: Checks) -> str | None:
     if not isinstance(jkt, str):
         # Bound to a certificate, say. Taken for a token that is bound to nothing, it would be good in any hands.
         raise checks.refuse(
-            "cnf.jkt", "text", jkt, "key-mismatch", "the step token is bound to something else than a DPoP key"
+            "cnf.jkt", "text", jkt, "key-mismatch", "the subject token is bound to something else than a DPoP key"
         )
     return jkt
 
@@ -249,7 +256,7 @@ def _text(claims: Mapping[str, Any], name: str, checks: Checks) -> str:
             f"text of at most {_MAX_CHARACTERS} characters",
             value,
             "claims-missing",
-            f"the step token has no `{name}`, or one that is not text of at most {_MAX_CHARACTERS} characters",
+            f"the subject token has no `{name}`, or one that is not text of at most {_MAX_CHARACTERS} characters",
         )
     return value
 
@@ -263,6 +270,6 @@ def _words(claims: Mapping[str, Any], claim: Claim, checks: Checks) -> str:
             "a list of words",
             value,
             "claims-missing",
-            f"the step token has no `{claim.claim}`, or one that is not a list of words",
+            f"the subject token has no `{claim.claim}`, or one that is not a list of words",
         )
     return _text({claim.claim: " ".join(value)}, claim.claim, checks)

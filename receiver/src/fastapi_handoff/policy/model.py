@@ -125,6 +125,10 @@ class Policy:
         """Return the grant of that name."""
         return next((grant for grant in self.grants if grant.name == name), None)
 
+    def knows(self, issuer: str, claims: Mapping[str, str]) -> bool:
+        """Return whether any grant of the issuer is about this caller's own repository (or role, or client)."""
+        return any(grant.is_about(claims) for grant in self.grants if grant.issuer == issuer)
+
     def takes_default_audience(self, issuer: str) -> bool:
         """Return whether any grant of the issuer takes tokens that are meant for all services of a tenant."""
         return any(grant.default_audience for grant in self.grants if grant.issuer == issuer)
@@ -167,7 +171,7 @@ class Policy:
         # Python's sort is stable: what is about this caller's own id first, the order of the file within.
         ordered = sorted(own, key=lambda grant: not grant.is_about(claims))
         checks = tuple(check for grant in ordered for check in grant.checks(claims))
-        reason = f"no grant of the policy matches what the issuer `{issuer}` attests about this caller"
+        reason = "no grant of the policy matches what the issuer attests about this caller"
         return Decision(None, (), checks, "no-grant-matches", reason)
 
 

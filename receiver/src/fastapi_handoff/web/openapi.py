@@ -170,7 +170,7 @@ _RECEIPTS: Final[dict[int | str, dict[str, Any]]] = {
 _DPOP: Final = _parameter("DPoP", "The proof (RFC 9449).", maxLength=4096)
 
 TOKEN: Final[dict[str, Any]] = {
-    "summary": "Exchange a step token for an access token (RFC 8693)",
+    "summary": "Exchange a subject token for an access token (RFC 8693)",
     "responses": {
         200: _json("The access token, bound to the proof's key.", _TOKEN),
         **_refusals("token"),

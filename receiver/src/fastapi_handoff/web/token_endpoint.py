@@ -54,6 +54,8 @@ class TokenEndpoint:
         now = int(self.clock())
         attested = await self._verified(asked, now, context)
         context.actor, context.policy = attested_actor(attested), self.policy.digest
+        if self.policy.knows(attested.issuer.name, attested.claims):
+            context.checks.disclosed = True
         attested.issuer.admit(attested.claims, context.checks)
         proof = verify_proof(
             headers.one("dpop"), method="POST", url=f"{self.url}/token", now=now, checks=context.checks
@@ -133,7 +135,7 @@ def _require_key(attested: Attested, proof: Proof, checks: Checks) -> None:
             attested.jkt,
             proof.id.jkt,
             "key-mismatch",
-            "the step token is bound to another key than the proof's: ask its issuer for one with the same key",
+            "the subject token is bound to another key than the proof's: ask its issuer for one with the same key",
         )
     checks.passed("cnf.jkt", attested.jkt)
 
