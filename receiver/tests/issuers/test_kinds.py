@@ -66,6 +66,14 @@ async def test_typed_view_is_of_the_kind_only(receiver: Receiver) -> None:
             getattr(identity, view)
 
 
+async def test_request_tags_of_aws_are_recorded_as_asserted(receiver: Receiver, records) -> None:
+    await access_token(receiver, "aws")
+    await access_token(receiver, "okta")
+    aws, okta = records()
+    assert (aws["asserted"], okta["asserted"]) == ({"request_tags": {"ticket": "OPS-1"}}, None)
+    assert "OPS-1" not in json.dumps(aws["actor"])
+
+
 async def test_aws_signs_with_either_algorithm(receiver: Receiver) -> None:
     response = await exchange(receiver, AWS_RSA.sign(aws_claims(receiver)), "jwt")
     assert response.status_code == 200, response.text

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "https://sts.amazonaws.com/"
 """The member of a token that holds what AWS attests."""
 _TAGS: Final = "principal_tags"
+_REQUEST_TAGS: Final = "request_tags"
 
 Account = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 RoleArn = Annotated[
@@ -110,6 +111,11 @@ class Aws(Issuer):
         nested = _object(claims.get(NAMESPACE))
         tags = {f"{_TAGS}.{key}": value for key, value in _object(nested.get(_TAGS)).items()}
         return {**nested, **tags, "sub": claims.get("sub")}
+
+    def asserted(self, claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the request tags: the caller chose them when it asked for the token."""
+        tags = _object(claims.get(NAMESPACE)).get(_REQUEST_TAGS)
+        return {_REQUEST_TAGS: tags} if tags else None
 
 
 def _object(value: Any) -> dict[str, Any]:

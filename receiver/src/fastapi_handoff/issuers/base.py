@@ -168,6 +168,10 @@ class Issuer:
         """Return a token's claims by the names in the table. A kind whose claims are nested brings them up here."""
         return claims
 
+    def asserted(self, claims: Mapping[str, Any]) -> Mapping[str, Any] | None:  # noqa: ARG002 - for kinds that have some
+        """Return what the caller itself had put into a token, for the record only; `None` where there is nothing."""
+        return None
+
     def admit(self, claims: Mapping[str, str], checks: Checks) -> None:
         """Apply the kind's own rules to attested claims, by our names. Raises `Refusal`."""
 

@@ -42,6 +42,8 @@ class Attested:
     """`sub`. Bitbucket's is another on every run of a step."""
     claims: Mapping[str, str]
     """By our names; an absent claim is absent here."""
+    asserted: Mapping[str, Any] | None
+    """What the caller itself had put into the token; it proves nothing."""
     jkt: str | None
     """RFC 7638 thumbprint of the only key that may use the token; `None` where it is not bound to one."""
     is_for_default_audience: bool
@@ -154,6 +156,7 @@ def verify(
         issuer=issuer,
         subject=subject,
         claims=attested,
+        asserted=issuer.asserted(claims),
         jkt=jkt,
         is_for_default_audience=is_for_default_audience,
         replay_key=issuer.replay_key(token.unverified),

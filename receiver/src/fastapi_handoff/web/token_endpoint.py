@@ -54,6 +54,7 @@ class TokenEndpoint:
         now = int(self.clock())
         attested = await self._verified(asked, now, context)
         context.actor, context.policy = attested_actor(attested), self.policy.digest
+        context.asserted = attested.asserted
         if self.policy.knows(attested.issuer.name, attested.claims):
             context.checks.disclosed = True
         attested.issuer.admit(attested.claims, context.checks)
