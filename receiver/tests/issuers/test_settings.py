@@ -37,6 +37,11 @@ def test_policy_of_the_tests_loads(tmp_path: Path) -> None:
             'kind = "octa"',
             "`issuers[1].kind`: is no kind of issuer: expected one of `bitbucket`",
         ),
+        (
+            "https://id.example/aws",
+            "https://id.example/oauth2/aus1",
+            "`issuers[2].issuer`: is the same one as that of `okta`",
+        ),
         ('kind = "okta"', 'kinds = "okta"', "`issuers[1].kind`: is required"),
         ("/oauth2/aus1", "", "`issuers[1].issuer`: is no custom authorization server's issuer URI"),
         ("/oauth2/aus1", "/oauth2/", "`issuers[1].issuer`: is no custom"),

@@ -167,6 +167,7 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
     for position, issuer in enumerate(parsed.issuers):
         if names.count(issuer.name) > 1:
             yield ("issuers", position, "name"), f"`{issuer.name}` is the name of two issuers: give each its own"
+    yield from _same_issuers(parsed)
     by_name = dict(zip(names, issuers, strict=True))
     for position, grant in enumerate(parsed.grants):
         settings = issuers[0] if grant.issuer is None else by_name.get(grant.issuer)
@@ -176,6 +177,16 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
         else:
             for key, what in _grant_mistakes(grant, settings):
                 yield ("grants", position, *key), what
+
+
+def _same_issuers(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
+    """Find issuers that are there under two names: nobody could say which grants a token of theirs is for."""
+    seen: dict[tuple[str, str], str] = {}
+    for position, settings in enumerate(parsed.all_issuers(), start=len(parsed.issuers) - len(parsed.all_issuers())):
+        key = "workspace" if settings.kind == Bitbucket.kind else "issuer"
+        other = seen.setdefault((key, getattr(settings, key)), settings.name)
+        if other != settings.name:
+            yield ("issuers", position, key), f"is the same one as that of `{other}`: give all grants to one of them"
 
 
 def _grant_mistakes(grant: _GrantTable, settings: IssuerSettings) -> Iterator[tuple[Location, str]]:
