@@ -27,7 +27,7 @@ async def heads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[AuditHead
 TAMPERED = [
     "UPDATE audit_records SET record = replace(record, 'production', 'staging') WHERE seq IN (3, 8)",
     "DELETE FROM audit_records WHERE seq IN (3, 4, 10)",
-    "UPDATE audit_records SET prev_hash = 'none' WHERE seq IN (4, 5)",
+    "UPDATE audit_records SET prev_hash = 'none' WHERE seq = 4",
     "UPDATE receipts SET detail = 'forged'",
 ]
 

@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import Depends, FastAPI, Security, WebSocket
+from fastapi import Depends, FastAPI, HTTPException, Security, WebSocket
 from openapi_schema_validator import OAS31Validator
 from starlette.responses import JSONResponse
 
@@ -415,6 +415,60 @@ async def test_apps_own_token_route_is_recorded_where_the_handoff_is_mounted(
         ("request", "POST /events", "succeeded"),
         ("token.exchange", "POST /handoff/token", "refused"),
         ("event.accept", "POST /handoff/events", "refused"),
+    ]
+
+
+async def test_route_that_the_app_adds_to_the_handoffs_router_is_recorded_as_any_route(receiver, records) -> None:
+    @receiver.handoff.router.delete("/rollback")
+    async def rollback() -> None: ...
+
+    app = FastAPI()
+    app.include_router(receiver.handoff.router, prefix="/handoff")
+    app.add_middleware(AuditMiddleware, handoff=receiver.handoff)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN) as client:
+        assert (await client.delete("/handoff/rollback")).status_code == 200
+    assert [(r["action"], r["resource"], r["decision"]) for r in records()] == [
+        ("request", "DELETE /handoff/rollback", "attempted"),
+        ("request", "DELETE /handoff/rollback", "succeeded"),
+    ]
+
+
+class NoStarletteApp:
+    """An ASGI app of another framework, which has routes of its own kind."""
+
+    routes = (object(),)
+
+    async def __call__(self, scope, receive, send) -> None:
+        await JSONResponse({})(scope, receive, send)
+
+
+async def test_mounted_app_of_another_framework_is_served_and_recorded(receiver, records) -> None:
+    receiver.app.mount("/other", NoStarletteApp())
+    assert (await receiver.client.post("/other/x")).status_code == 200
+    assert [(r["resource"], r["decision"]) for r in records()] == [
+        ("POST /other/x", "attempted"),
+        ("POST /other/x", "succeeded"),
+    ]
+
+
+async def test_request_that_a_dependency_on_the_router_refuses_is_recorded(
+    policy_file, store_url, issuer, records
+) -> None:
+    receiver = Receiver(policy_file, store_url, issuer)
+
+    def too_many() -> None:
+        raise HTTPException(429)
+
+    app = FastAPI(lifespan=receiver.handoff.lifespan)
+    app.include_router(receiver.handoff.router, prefix="/handoff", dependencies=[Depends(too_many)])
+    app.add_middleware(AuditMiddleware, handoff=receiver.handoff)
+    async with (
+        receiver.handoff.lifespan(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN) as client,
+    ):
+        assert (await client.post("/handoff/events")).status_code == 429
+    assert [(r["action"], r["decision"], r["outcome"]) for r in records()] == [
+        ("event.accept", "refused", {"status": 429})
     ]
 
 

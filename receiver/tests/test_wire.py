@@ -97,11 +97,11 @@ def test_client_that_goes_away_in_its_body_leaves_nothing_but_a_refusal(served, 
     assert {record["decision"] for record in records()} <= {"refused"}
 
 
-@pytest.mark.parametrize(("route", "expected"), [("token", "token-request-malformed"), ("events", "event-malformed")])
-def test_body_that_never_comes_to_its_end_is_refused_in_time(served, monkeypatch, route: str, expected: str) -> None:
+@pytest.mark.parametrize("route", ["token", "events"])
+def test_body_that_never_comes_to_its_end_is_refused_in_time(served, monkeypatch, route: str) -> None:
     monkeypatch.setattr("fastapi_handoff.web.body.BODY_SECONDS", 0.2)
     answer = served.exchange(request(f"POST /handoff/{route} HTTP/1.1", "Content-Length: 100", body=b"half"))
-    assert (status(answer), code(answer)) == (400, expected)
+    assert (status(answer), code(answer)) == (408, "body-timeout")
 
 
 async def test_event_over_the_wire(served, receiver) -> None:

@@ -157,36 +157,25 @@ async fn ask(client: &mut Client, id: &EventId, retry: &mut Retry) -> Asked {
 }
 
 /// Say what is known of the event after the last try. `earlier` is whether a try before may have arrived.
+///
+/// A refusal tells that the handler did not run only where it is the receiver's own and no try may have arrived. Without a code
+/// it is from something in between, which may have got the receiver's answer.
 fn end(error: TryError, ending: Ending, earlier: Arrival) -> DeliveryError {
-    let (stage, error) = match error {
-        TryError::Refused(refusal) if ending == Ending::Final => {
-            // A refusal tells that the handler did not run only where it is the receiver's own and no earlier try may
-            // have arrived. Without a code it is from something in between, which may have got the receiver's answer.
-            let error = TryError::Refused(refusal);
-            match (earlier.max(error.arrival()), error) {
-                (Arrival::Impossible, TryError::Refused(refusal)) => return DeliveryError::Refused(refusal),
-                (_, error) => (Stage::PostingAgain, error),
-            }
-        }
-        TryError::TokenNoLongerGood(refusal) if earlier == Arrival::Impossible => {
-            return DeliveryError::Refused(refusal);
-        }
-        TryError::Exchange(inner) => match *inner {
-            TryError::Refused(refusal) if ending == Ending::Final => {
-                if earlier == Arrival::Impossible {
-                    return DeliveryError::Refused(refusal);
-                }
-                (Stage::PostingAgain, TryError::Refused(refusal))
-            }
-            inner => (Stage::Posting, TryError::Exchange(Box::new(inner))),
-        },
-        error => (Stage::Posting, error),
-    };
     let arrival = earlier.max(error.arrival());
-    let gave_up = GaveUp { stage, error, ending };
-    match arrival {
-        Arrival::Possible => DeliveryError::MayBeAccepted(gave_up),
-        Arrival::Impossible => DeliveryError::NotDelivered(gave_up),
+    let (stage, error) = match (ending, error) {
+        // The exchange comes before the event: who refuses it refuses both.
+        (Ending::Final, TryError::Exchange(inner)) if matches!(*inner, TryError::Refused(_)) => {
+            (Stage::PostingAgain, *inner)
+        }
+        (Ending::Final, error @ TryError::Refused(_)) => (Stage::PostingAgain, error),
+        (_, error) => (Stage::Posting, error),
+    };
+    match (arrival, error) {
+        (Arrival::Impossible, TryError::Refused(refusal) | TryError::TokenNoLongerGood(refusal)) => {
+            DeliveryError::Refused(refusal)
+        }
+        (Arrival::Impossible, error) => DeliveryError::NotDelivered(GaveUp { stage, error, ending }),
+        (Arrival::Possible, error) => DeliveryError::MayBeAccepted(GaveUp { stage, error, ending }),
     }
 }
 

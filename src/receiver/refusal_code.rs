@@ -50,6 +50,7 @@ refusal_codes! {
     SignatureMissing = "signature-missing",
     SignatureInvalid = "signature-invalid",
     TimestampOutOfWindow = "timestamp-out-of-window",
+    BodyTimeout = "body-timeout",
     PayloadTooLarge = "payload-too-large",
     EventMalformed = "event-malformed",
     EventNotHandled = "event-not-handled",

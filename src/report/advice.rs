@@ -191,6 +191,9 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         C::SignatureMissing => "set SIGNING_SECRET: the receiver takes signed events only",
         C::SignatureInvalid => "give the receiver's current secret as SIGNING_SECRET",
         C::PayloadTooLarge => "send less as CUSTOM_DATA: the event may have 256 KiB",
+        C::BodyTimeout => {
+            "the network between the step and the receiver is very slow, or a proxy holds bodies back: look there"
+        }
         C::EventNotHandled => "register a handler for this event in the app (`@handoff.on(…)`), or change EVENT",
         C::EventMalformed => {
             "where the detail names a variable's value (CUSTOM_DATA, SERVICE, ENVIRONMENT, ARTIFACT_ID), change that; if not, the receiver is of another version than this pipe, or something on the way changed the request"
@@ -213,9 +216,6 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         }
         C::TokenInvalid => {
             "the receiver's policy may have changed since the access token was made (a grant renamed or narrowed), or its replicas do not share one store: see the receiver's log and policy file"
-        }
-        C::ReceiptDamaged => {
-            "the event was accepted, and its receipt was changed in the receiver's database since: the audit log tells how it ended, and `fastapi-handoff audit verify` what was changed"
         }
         C::ProofInvalid | C::ProofMissing | C::ProofReplayed | C::KeyMismatch | C::TokenMissing | C::DigestMismatch => {
             "a proxy on the way may change the request, or the clocks differ: compare RECEIVER_URL with the receiver's `url=`, and run with DEBUG: 'true'"

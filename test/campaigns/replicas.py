@@ -251,9 +251,9 @@ async def campaign(given: argparse.Namespace, folder: Path) -> int:
 
 
 async def settled(store: str) -> None:
-    """Wait until no receipt runs any more: leases of the killed end, and somebody looks."""
+    """Wait until no receipt waits or runs any more: leases of the killed end, and somebody looks."""
     for _ in range(120):
-        if not rows(store, "SELECT 1 FROM receipts WHERE state = 'running'"):
+        if not rows(store, "SELECT 1 FROM receipts WHERE state IN ('pending', 'running')"):
             return
         await asyncio.sleep(0.5)
 

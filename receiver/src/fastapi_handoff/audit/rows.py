@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,9 @@ def text(stored: Any) -> Any:
 
 def stream(connection: Connection, query: Select[Any], page: int) -> Iterator[Row[Any]]:
     """Return the rows of a query one by one, with `page` of them in memory at once. On a `Store.snapshot()` only."""
-    yield from connection.execute(query, execution_options={"yield_per": page})
+    # Closed, too, where whoever reads them has seen enough: PostgreSQL's cursor is on the server.
+    with closing(connection.execute(query, execution_options={"yield_per": page})) as rows:
+        yield from rows
 
 
 def newest(connection: Connection, which: Filter, limit: int) -> list[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ from fastapi_handoff.auth.base import Caller
 from fastapi_handoff.identity import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from fastapi_handoff.auth.access_token import AccessToken
     from fastapi_handoff.auth.signing_keys import SigningKeys
@@ -29,7 +29,7 @@ class DPoPAuthenticator:
     policy: Policy
     url: str
     keys: SigningKeys
-    issuers: Iterable[Issuer]
+    issuers: Sequence[Issuer]
     """Those whose callers get tokens now."""
 
     async def authenticate(

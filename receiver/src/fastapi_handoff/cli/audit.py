@@ -10,10 +10,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from fastapi_handoff.audit.entry import AuditHead
+from fastapi_handoff.audit import AuditHead, Filter, decode, matching, newest
 from fastapi_handoff.audit.export import FORMATS
-from fastapi_handoff.audit.record import decode
-from fastapi_handoff.audit.rows import Filter, matching, newest
 from fastapi_handoff.audit.verify import Progress, ignore, verify_store
 from fastapi_handoff.cli.output import Misused, harmless, say, table
 from fastapi_handoff.store import Store

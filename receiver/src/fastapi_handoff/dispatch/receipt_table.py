@@ -188,7 +188,7 @@ class ReceiptTable:
                 said = {"state": taken.to.told}
             ends = action == "event.outcome"
             entry = context.entry(
-                decision or (outcome.state if outcome else ""),
+                decision or (outcome.state.value if outcome else ""),
                 action=action,
                 outcome=said,
                 receipt=_digest(new) if ends else None,

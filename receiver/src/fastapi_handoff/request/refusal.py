@@ -60,6 +60,7 @@ CODES: Final[Mapping[str, Code]] = {
     "signature-missing": Code(401, EVENTS, "The event has no signature"),
     "signature-invalid": Code(401, EVENTS, "The event's signature does not verify"),
     "timestamp-out-of-window": Code(400, EVENTS, "The event's timestamp is too far from the receiver's clock"),
+    "body-timeout": Code(408, TOKEN | EVENTS, "The request's body did not come in time"),
     "payload-too-large": Code(413, TOKEN | CALLER, "The request is too large"),
     "event-malformed": Code(400, EVENTS, "The event is not one this endpoint reads"),
     "event-not-handled": Code(422, EVENTS, "No handler takes this type of event"),

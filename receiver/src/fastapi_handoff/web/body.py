@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 async def read_body(request: Request, limit: int, code: str) -> bytes:
     """Read a body of at most `limit` bytes, however it is sent.
 
-    Raises `Refusal`: `payload-too-large`, and `code` for a body that does not come to its end in `BODY_SECONDS`: a
-    client that sends half of one and waits must not be held for ever.
+    Raises `Refusal`: `payload-too-large`; `body-timeout` for one that does not come to its end in `BODY_SECONDS`, for a
+    client that sends half of one and waits must not be held for ever; `code` for one whose sender went away.
     """
     length = request.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= limit):
@@ -32,7 +32,7 @@ async def read_body(request: Request, limit: int, code: str) -> bytes:
                     raise Refusal("payload-too-large", f"the body is longer than {limit} bytes")
     except TimeoutError:
         detail = f"the body did not come to its end within {BODY_SECONDS} s"
-        raise Refusal(code, detail, close=True) from None
+        raise Refusal("body-timeout", detail, close=True) from None
     except ClientDisconnect:
         # Nobody reads this answer, but the record of the refusal has it.
         raise Refusal(code, "the body ended before it was complete") from None

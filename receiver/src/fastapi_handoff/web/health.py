@@ -12,9 +12,7 @@ from uuid import uuid4
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from fastapi_handoff.audit import AuditEntry, append, clocks_differ, lost_head
-from fastapi_handoff.audit.record import rfc3339
-from fastapi_handoff.audit.rows import stored_bytes
+from fastapi_handoff.audit import AuditEntry, append, clocks_differ, lost_head, rfc3339, stored_bytes
 from fastapi_handoff.store import (
     Ledger,
     StoreUnavailable,

@@ -5,10 +5,13 @@ An endpoint behind one reads as its own few lines: what it raises is recorded an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
+from fastapi import HTTPException
 from fastapi.routing import APIRoute
-from starlette.routing import Match, Mount
+from starlette.routing import BaseRoute, Host, Match, Mount
 
 from fastapi_handoff.request import Refusal, RequestContext, trace_id
 from fastapi_handoff.store import StoreUnavailable
@@ -62,13 +65,25 @@ class RecordedRoute(APIRoute):
                 return await endpoint(request)
             except (Refusal, StoreUnavailable) as error:
                 return await self.recorder.refuse(error, context, recorded.render)
+            except HTTPException as refused:
+                # Of a dependency that the app put on the router, such as a limit of its rate.
+                with suppress(StoreUnavailable):
+                    await self.recorder.record(context.entry("refused", outcome={"status": refused.status_code}))
+                raise
+            except Exception:
+                with suppress(StoreUnavailable):
+                    await self.recorder.record(context.entry("failed", outcome={"status": None}))
+                raise
 
         return handle
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match as every route does, and leave a note for `matched_route`."""
+        """Match as every route does, and leave a note for `matched_route`.
+
+        Not where the app added a route of its own to the handoff's router: that one is recorded as any route is.
+        """
         match, child = super().matches(scope)
-        if match is Match.FULL:
+        if match is Match.FULL and self.name in self.recorded:
             scope[_MATCHED_KEY] = self
         return match, child
 
@@ -82,18 +97,25 @@ def context_of(request: Request) -> RequestContext:
 def matched_route(scope: Scope) -> RecordedRoute | None:
     """Return the recorded route that an app will give a request to; `None` where it is any other, or none.
 
-    By the routes themselves and not by their paths: an app may have a `/token` of its own.
+    By the routes themselves and not by their paths: an app may have a `/token` of its own. What cannot be looked into
+    (a mounted app of another framework) is `None` too, so that its requests are recorded as any request is.
     """
     probe: dict[str, Any] = {**scope, _MATCHED_KEY: None}
-    routes = getattr(scope.get("app"), "routes", ())
+    routes = _routes_of(scope.get("app"))
     while routes:
         for route in routes:
             match, child = route.matches(probe)
             if match is Match.FULL:
                 probe.update(child)
-                routes = route.routes if isinstance(route, Mount) else ()
+                routes = _routes_of(route) if isinstance(route, Mount | Host) else ()
                 break
         else:
             return None
     matched: RecordedRoute | None = probe[_MATCHED_KEY]
     return matched
+
+
+def _routes_of(holder: object) -> Sequence[BaseRoute]:
+    routes = getattr(holder, "routes", ())
+    is_starlettes = isinstance(routes, Sequence) and all(isinstance(route, BaseRoute) for route in routes)
+    return routes if is_starlettes else ()

@@ -44,5 +44,6 @@ def second_outcomes(connection: Connection, *, after: int | None, until: int | N
             yield (
                 seq,
                 f"it is a second outcome of its event, whose first is record {earlier}, and no resume is between "
-                "them: the receipt was set back, and the handler ran again",
+                "them: the receipt was set back, and the handler ran again, unless a refused resume says that it "
+                "did not",
             )
