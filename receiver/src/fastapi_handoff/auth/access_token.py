@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.jose import Jws, MalformedJws, encode, is_time, sign, verifies
 from fastapi_handoff.jose import parse as parse_jws
-from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES
+from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +67,8 @@ def mint(
 ) -> tuple[str, int]:
     """Return an access token for a caller, bound to the key with thumbprint `jkt`, and the seconds it lives.
 
-    `url` is the receiver's, `now` unix seconds.
+    `url` is the receiver's, `now` unix seconds. Raises `Refusal`: `payload-too-large`, for claims of a subject token so
+    long that no receiver would read the access token.
     """
     # A subject token that is accepted within the leeway after its `exp` yields a token that is accepted within it too.
     expires_at = min(now + ACCESS_TOKEN_LIFETIME, attested.expires_at)
@@ -90,9 +91,13 @@ def mint(
     }
     if attested.is_for_default_audience:
         claims["default_audience"] = True
-    signing_input = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
+    signing_input = ".".join(encode(json.dumps(part, ensure_ascii=False).encode()) for part in (header, claims))
     signature = sign(signing_input.encode("ascii"), key.private)
-    return f"{signing_input}.{encode(signature)}", max(expires_at - now, 0)
+    token = f"{signing_input}.{encode(signature)}"
+    if len(token) > TOKEN_BYTES:
+        detail = f"what the issuer attests makes an access token of more than {TOKEN_BYTES} bytes"
+        raise Refusal("payload-too-large", detail)
+    return token, max(expires_at - now, 0)
 
 
 def parse(text: str, checks: Checks) -> UnverifiedAccessToken:
