@@ -18,11 +18,11 @@ from sqlalchemy import insert
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "receiver" / "tests"))
 
-from chain import entry, receipt
 from fastapi_handoff.audit import AuditHead, receipt_digest
 from fastapi_handoff.audit.record import build, encode, searchable
 from fastapi_handoff.store import Store, audit_records, receipts
-from verify_process import verify
+from helpers.chain import entry, receipt
+from helpers.verify_process import verify
 
 MEMORY_BUDGET = 32 * 1024 * 1024
 """Bytes that the long chain may need more than the short one."""

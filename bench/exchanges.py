@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from pipe import Key, Pipe
-from provider import OTHER_UUID, IssuerServer, RsaKey, step_claims
-from receiver_app import POLICY
+from helpers.pipe import Key, Pipe
+from helpers.provider import OTHER_UUID, IssuerServer, RsaKey, step_claims
+from helpers.receiver_app import POLICY
 
 from load import HANDOFF, UvicornServer, encoded, send_all
 from stage import BENCH, ROOT, child, install, require

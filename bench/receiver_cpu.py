@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 import httpx
-from pipe import Pipe, event, event_id
-from provider import IssuerServer, RsaKey, step_claims
-from receiver_app import POLICY
+from helpers.pipe import Pipe, event, event_id
+from helpers.provider import IssuerServer, RsaKey, step_claims
+from helpers.receiver_app import POLICY
 
 from load import HANDOFF, UvicornServer, encoded, send_all
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from provider import IssuerServer, RsaKey
-from receiver_app import POLICY, Receiver
+from helpers.provider import IssuerServer, RsaKey
+from helpers.receiver_app import POLICY, Receiver
 
-pytest_plugins = ["fixtures_store"]
+pytest_plugins = ["helpers.fixtures_store"]
 
 
 @pytest.fixture(scope="session")

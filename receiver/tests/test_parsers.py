@@ -23,9 +23,9 @@ from fastapi_handoff.policy import patterns as glob
 from fastapi_handoff.request import Checks, Refusal, normal_url
 from fastapi_handoff.request import headers as requests
 from fastapi_handoff.web import token_request
-from fuzzing import examples
-from pipe import Key, event
-from provider import WORKSPACE_UUID, RsaKey, encode_part
+from helpers.fuzzing import examples
+from helpers.pipe import Key, event
+from helpers.provider import WORKSPACE_UUID, RsaKey, encode_part
 
 pytestmark = pytest.mark.fuzz
 FEW = settings(max_examples=examples(60), deadline=None)

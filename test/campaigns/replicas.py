@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from kept_port import kept_port
-from postgresql import PostgreSQL
+from helpers.kept_port import kept_port
+from helpers.postgresql import PostgreSQL
 
 from support.bitbucket_standin import API, PRODUCTION, BitbucketStandin, Principal, Step
 from support.scenes import ROOT
 
 ACCESS_TOKEN = "a-repository-access-token-of-the-campaign"
-REPLICA = "replica_app:app"
+REPLICA = "helpers.replica_app:app"
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from attack import Attack, Stage
 
-from pipe import event, event_id
-from provider import OTHER_UUID, encode_part
-from receiver_app import ORIGIN, URL
+from attacks.attack import Attack, Stage
+from helpers.pipe import event, event_id
+from helpers.provider import OTHER_UUID, encode_part
+from helpers.receiver_app import ORIGIN, URL
 
 
 def authorization(value: str | None):

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from pipe import Key, Pipe, event, event_id
-from provider import RsaKey, encode_part
-from receiver_app import ORIGIN, URL, Receiver
+from helpers.pipe import Key, Pipe, event, event_id
+from helpers.provider import RsaKey, encode_part
+from helpers.receiver_app import ORIGIN, URL, Receiver
 
 Act = Callable[["Stage"], Awaitable[httpx.Response]]
 

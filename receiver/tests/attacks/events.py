@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-from attack import Attack, Stage
 
-from pipe import content_digest, event, event_id
-from provider import OTHER_UUID
-from receiver_app import URL
+from attacks.attack import Attack, Stage
+from helpers.pipe import content_digest, event, event_id
+from helpers.provider import OTHER_UUID
+from helpers.receiver_app import URL
 
 SECRETS = {"signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

@@ -8,11 +8,11 @@ import json
 from typing import Any
 
 import httpx
-from attack import Attack, Stage
 
-from pipe import Key
-from provider import base64url, encode_part
-from receiver_app import URL
+from attacks.attack import Attack, Stage
+from helpers.pipe import Key
+from helpers.provider import base64url, encode_part
+from helpers.receiver_app import URL
 
 TOKEN_URL = f"{URL}/token"
 EVENTS_URL = f"{URL}/events"

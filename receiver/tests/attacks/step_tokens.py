@@ -6,11 +6,11 @@ import base64
 import json
 
 import httpx
-from attack import Attack, Stage
 
-from pipe import Key
-from provider import OTHER_UUID, RsaKey, base64url, encode_part, hs256
-from receiver_app import URL
+from attacks.attack import Attack, Stage
+from helpers.pipe import Key
+from helpers.provider import OTHER_UUID, RsaKey, base64url, encode_part, hs256
+from helpers.receiver_app import URL
 
 OTHER_KEY = RsaKey()
 """Of the attacker's own, with the honest key's `kid`."""

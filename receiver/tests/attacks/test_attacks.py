@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import access_tokens
-import events
-import proofs
 import pytest
-import step_tokens
-import token_forms
-from attack import Attack, stage
 
+from attacks import access_tokens, events, proofs, step_tokens, token_forms
+from attacks.attack import Attack, stage
 from fastapi_handoff.request.refusal import CODES
 
 CORPUS = {
@@ -66,8 +62,8 @@ def test_corpus_is_large_and_holds_every_code() -> None:
         "store-unavailable",
         "receipt-damaged",  # no request's doing: test_altered_receipts.py
         "body-timeout",  # needs a connection: test_wire.py
-        "step-token-lifetime-exceeded",  # Bitbucket publishes no lifetime: issuers/test_hostile_tokens.py
-        "user-token-not-taken",  # of other kinds of issuers, as is the next: issuers/test_modes.py
+        "step-token-lifetime-exceeded",  # Bitbucket publishes no lifetime: issuers/kinds/test_hostile_tokens.py
+        "user-token-not-taken",  # of other kinds of issuers, as is the next: issuers/kinds/test_modes.py
         "issuer-audit-only",
     }
     assert {attack.code for attack in CORPUS.values()} == CODES.keys() - elsewhere

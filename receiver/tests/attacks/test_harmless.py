@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from attack import stage
 
-from pipe import event, event_id
-from provider import OTHER_UUID
-from receiver_app import URL
+from attacks.attack import stage
+from helpers.pipe import event, event_id
+from helpers.provider import OTHER_UUID
+from helpers.receiver_app import URL
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import httpx
-from attack import Attack, Stage
 
-from receiver_app import URL
+from attacks.attack import Attack, Stage
+from helpers.receiver_app import URL
 
 
 def form(**changes: str | None):

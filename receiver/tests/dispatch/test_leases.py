@@ -1,0 +1,169 @@
+"""Who answers for a receipt: by the database's clock, by threads that cannot be stopped, by what a process leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+from test_deliveries import gated
+
+from fastapi_handoff.audit.verify import verify
+from fastapi_handoff.store import Store
+from helpers.pipe import event, event_id
+from helpers.receiver_app import Receiver
+
+
+async def final(receiver: Receiver, token: str, content: dict) -> dict:
+    """Ask until the receipt is final."""
+    for _ in range(500):
+        response = await receiver.pipe.poll(receiver.client, token, content["id"])
+        if response.status_code == 200:
+            return response.json()
+        await asyncio.sleep(0.02)
+    raise AssertionError(response.text)
+
+
+@pytest.mark.parametrize("ahead", [-3000, -50, 50, 3000])
+async def test_live_handler_is_not_taken_for_dead_by_a_replica_with_another_clock(
+    receivers, sql, records, ahead: int
+) -> None:
+    first = await receivers(inline_timeout=0.05, lease=1.5)
+    second = await receivers(inline_timeout=0.05, lease=1.5)
+    second.clock.now += ahead
+    gate = gated(first)
+    token, content = await first.access_token(), event(event_id())
+    assert (await first.pipe.deliver(first.client, token, content)).status_code == 202
+
+    await asyncio.sleep(2.5)  # the second has seen enough of the store by now to judge leases
+
+    assert sql("SELECT state FROM receipts") == [("running",)]
+    gate.open.set()
+    assert (await final(first, token, content))["state"] == "succeeded"
+    assert [r["decision"] for r in records() if r["action"] == "event.outcome"] == ["succeeded"]
+
+
+def plain(receiver: Receiver, **options) -> tuple[threading.Event, list[str]]:
+    """Register a plain handler that waits for the event."""
+    go_on, started = threading.Event(), []
+
+    @receiver.handoff.on("service.upgraded", scope="deployments:write", **options)
+    def upgraded(event, identity):
+        started.append(event.id)
+        assert go_on.wait(30)
+        return "done"
+
+    return go_on, started
+
+
+async def test_slow_plain_handlers_keep_nothing_else_waiting(receivers) -> None:
+    receiver = await receivers(inline_timeout=0.01)
+    go_on, started = plain(receiver)
+    token = await receiver.access_token()
+    contents = [event(event_id(), "upgraded") for _ in range(40)]
+    for content in contents:
+        assert (await receiver.pipe.deliver(receiver.client, token, content)).status_code == 202
+    try:
+        # What fetches the issuer's keys looks the name up like this, and the app's own `to_thread` has threads left.
+        await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("localhost", 443, type=socket.SOCK_STREAM), 5)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 8), 5) == 8
+        assert len(started) == 16
+    finally:
+        go_on.set()
+    for content in contents:
+        assert (await final(receiver, token, content))["result"] == "done"
+    assert sorted(started) == sorted(content["id"] for content in contents)
+
+
+async def test_event_that_waits_for_a_thread_is_not_claimed(receivers, sql) -> None:
+    receiver = await receivers(inline_timeout=0.01, handler_threads=1)
+    go_on, started = plain(receiver)
+    token = await receiver.access_token()
+    try:
+        for _ in range(2):
+            response = await receiver.pipe.deliver(receiver.client, token, event(event_id(), "upgraded"))
+            assert (response.status_code, response.json()["state"]) == (202, "running")
+        assert sorted(sql("SELECT state, attempts FROM receipts")) == [("pending", 0), ("running", 1)]
+        assert len(started) == 1
+    finally:
+        go_on.set()
+
+
+def test_no_threads_at_all_do_not_start(policy_file, store_url, issuer) -> None:
+    with pytest.raises(ValueError, match="`handler_threads` must be at least 1, not 0"):
+        Receiver(policy_file, store_url, issuer, handler_threads=0)
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_plain_handler_keeps_its_lease_until_it_ends_though_the_app_shuts_down(
+    policy_file, store_url, issuer, receivers, monkeypatch, sql, idempotent: bool
+) -> None:
+    monkeypatch.setattr("fastapi_handoff.handoff._GRACE_SECONDS", 0.05)
+    receiver = Receiver(policy_file, store_url, issuer, inline_timeout=0.05, lease=0.6)
+    go_on, started = plain(receiver, idempotent=idempotent)
+    waits = event(event_id(), "upgraded")
+    lifespan = receiver.handoff.lifespan(receiver.app)
+    await lifespan.__aenter__()
+    token = await receiver.access_token()
+    assert (await receiver.pipe.deliver(receiver.client, token, waits)).status_code == 202
+    replica = await receivers(inline_timeout=0.05, lease=0.6)
+    _, started_again = plain(replica, idempotent=idempotent)
+
+    end = asyncio.create_task(lifespan.__aexit__(None, None, None))
+    await asyncio.sleep(2)  # three leases
+    assert sql("SELECT state FROM receipts") == [("running",)]
+    assert not end.done()
+    go_on.set()
+    await end
+
+    assert sql("SELECT state, attempts FROM receipts") == [("succeeded", 1)]
+    assert (started, started_again) == ([waits["id"]], [])
+
+
+async def test_what_was_not_started_at_shutdown_is_started_by_the_next_process_at_once(
+    policy_file, store_url, issuer, receivers, sql
+) -> None:
+    receiver = Receiver(policy_file, store_url, issuer, inline_timeout=0.05, handler_threads=1)
+    go_on, started = plain(receiver)
+    async with receiver.handoff.lifespan(receiver.app):
+        token = await receiver.access_token()
+        contents = [event(event_id(), "upgraded") for _ in range(2)]
+        for content in contents:
+            assert (await receiver.pipe.deliver(receiver.client, token, content)).status_code == 202
+        asyncio.get_running_loop().call_later(0.5, go_on.set)
+    assert dict(sql("SELECT event_id, state FROM receipts")) == {
+        contents[0]["id"]: "succeeded",
+        contents[1]["id"]: "pending",
+    }
+
+    with Store(store_url, read_only=True).snapshot() as connection:
+        assert verify(connection).findings == []
+
+    began = time.monotonic()
+    replica = await receivers(lease=1)
+    go_on, started_next = plain(replica)
+    go_on.set()
+    while sql(f"SELECT state FROM receipts WHERE event_id = '{contents[1]['id']}'") != [("succeeded",)]:
+        assert time.monotonic() - began < 20
+        await asyncio.sleep(0.05)
+    assert (started, started_next) == ([contents[0]["id"]], [contents[1]["id"]])
+
+
+async def test_event_whose_handler_the_app_has_not_any_more_fails_and_says_so(
+    policy_file, store_url, issuer, receivers, sql
+) -> None:
+    receiver = Receiver(policy_file, store_url, issuer, inline_timeout=0.05, handler_threads=1)
+    go_on, _ = plain(receiver)
+    async with receiver.handoff.lifespan(receiver.app):
+        token = await receiver.access_token()
+        contents = [event(event_id(), "upgraded") for _ in range(2)]
+        for content in contents:
+            await receiver.pipe.deliver(receiver.client, token, content)
+        asyncio.get_running_loop().call_later(0.3, go_on.set)
+    replica = await receivers(lease=0.3)
+    await asyncio.sleep(0.5)
+    response = await receiver.pipe.poll(replica.client, token, contents[1]["id"])
+    assert response.json()["state"] == "failed"
+    assert "the handler was not started" in response.json()["detail"]

@@ -1,0 +1,1 @@
+"""What the tests share: a pipe of their own, an identity provider, receivers, replicas, databases and chains."""

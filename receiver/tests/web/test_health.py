@@ -1,0 +1,117 @@
+"""Readiness is what a request needs: where every request is refused for the store, the receiver is not ready."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from pathlib import Path
+
+import pytest
+
+from fastapi_handoff.web import health as web_health
+from helpers.receiver_app import URL
+
+
+@pytest.fixture(autouse=True)
+def try_each_time(monkeypatch) -> None:
+    monkeypatch.setattr(web_health, "TRY_AGAIN_SECONDS", 0.0)
+
+
+async def health(receiver) -> tuple[int, dict[str, str]]:
+    response = await receiver.client.get(f"{URL}/health")
+    return response.status_code, response.json()["checks"]
+
+
+WELL = {"store": "ok", "chain": "ok", "clock": "ok", "issuer_keys": "ok"}
+
+
+async def test_health_leaves_no_record_and_no_receipt(receiver, sql, records) -> None:
+    for _ in range(3):
+        assert await health(receiver) == (200, WELL)
+    assert records() == []
+    assert sql("SELECT event_id FROM receipts") == sql("SELECT jti FROM proof_ids") == []
+    assert sql("SELECT issuer FROM subject_token_bindings") == [("health",)]
+    await receiver.handoff.recorder.store.purge(int(receiver.clock.now))
+    assert sql("SELECT issuer FROM subject_token_bindings") == []
+
+
+@pytest.mark.parametrize("table", ["audit_records", "receipts", "subject_token_bindings", "proof_ids"])
+@pytest.mark.parametrize("when", ["BEFORE", "AFTER"])
+async def test_refused_or_swallowed_insert_is_no_readiness(receiver, sql, backend, table: str, when: str) -> None:
+    await receiver.access_token()
+    assert (await health(receiver))[0] == 200
+    if backend == "sqlite":
+        body = "SELECT RAISE(ABORT, 'no')" if when == "BEFORE" else f"DELETE FROM {table} WHERE rowid = NEW.rowid"
+        sql(f"CREATE TRIGGER no {when} INSERT ON {table} BEGIN {body}; END")
+    else:
+        key = {"audit_records": "seq", "receipts": "event_id", "subject_token_bindings": "jkt", "proof_ids": "jti"}[
+            table
+        ]
+        body = "RAISE 'no'" if when == "BEFORE" else f"DELETE FROM {table} WHERE {key} = NEW.{key}"
+        sql(
+            f"CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$",
+            f"CREATE TRIGGER no {when} INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION no()",
+        )
+    status, checks = await health(receiver)
+    assert (status, checks["store"]) == (503, "failed")
+
+
+def size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_full_disk_is_no_readiness(receiver, store_url) -> None:
+    """A limit for the size of files stands for it: writing beyond it fails as on a disk that is full."""
+    await receiver.access_token()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size(store_url.removeprefix("sqlite:///") + "-wal"), hard))
+    try:
+        exchange = await receiver.pipe.exchange(receiver.client, receiver.step_token())
+        found = await health(receiver)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (exchange.status_code, exchange.json()["code"]) == (503, "store-unavailable")
+    assert (found[0], found[1]["store"]) == (503, "failed")
+    assert await health(receiver) == (200, WELL)
+
+
+@pytest.mark.parametrize("column", ["time = 900000000000000000", "time = time + 1", "hash = ''"])
+async def test_newest_record_that_cannot_be_built_upon_is_no_readiness(receiver, sql, column: str) -> None:
+    await receiver.access_token()
+    sql(f"UPDATE audit_records SET {column} WHERE seq = (SELECT max(seq) FROM audit_records)")
+    status, checks = await health(receiver)
+    assert (status, checks["chain"]) == (503, "failed")
+
+
+async def test_record_from_the_future_is_a_warning(receiver, receivers) -> None:
+    other = await receivers()
+    other.clock.now += 86_400
+    await other.access_token()
+    assert (await health(receiver))[0] == 200
+    await receiver.access_token()
+    assert await health(receiver) == (200, {**WELL, "clock": "warning"})
+
+
+async def test_tail_that_was_cut_off_is_a_warning(receiver, sql) -> None:
+    await receiver.access_token()
+    sql("DELETE FROM audit_records WHERE seq = (SELECT max(seq) FROM audit_records)")
+    await receiver.access_token()
+    assert await health(receiver) == (200, {**WELL, "chain": "warning"})
+
+
+async def test_health_checks_are_no_lever(receiver, monkeypatch) -> None:
+    monkeypatch.undo()
+    store = receiver.handoff.recorder.store
+    write = store.write
+    writes = 0
+
+    async def counted(job, **options):
+        nonlocal writes
+        writes += 1
+        return await write(job, **options)
+
+    monkeypatch.setattr(store, "write", counted)
+    for answer in await asyncio.gather(*(health(receiver) for _ in range(30))):
+        assert answer == (200, WELL)
+    assert writes <= 4, "two for a try, and perhaps a second has passed"
