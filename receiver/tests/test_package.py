@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# FastAPI is built on Starlette and brings the one that fits.
-BROUGHT_ALONG = {"starlette": "fastapi"}
+# FastAPI is built on Starlette, and pydantic on its core: each brings the one that fits.
+BROUGHT_ALONG = {"starlette": "fastapi", "pydantic_core": "pydantic"}
 
 
 def imported() -> set[str]:

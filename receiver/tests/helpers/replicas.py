@@ -16,7 +16,7 @@ from helpers.kept_port import kept_port
 from helpers.provider import IssuerServer
 from helpers.receiver_app import URL
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 class _Directly(httpx.AsyncHTTPTransport):
@@ -46,7 +46,7 @@ class Replica:
         command = [sys.executable, "-m", "uvicorn", "helpers.replica_app:app", "--port", str(self._port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=HERE, env={**os.environ, **self._environment}, stdout=log, stderr=log
+                command, cwd=TESTS, env={**os.environ, **self._environment}, stdout=log, stderr=log
             )
 
     async def ready(self) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, select
 from fastapi_handoff.store import audit_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from sqlalchemy import Connection, Row
 
@@ -73,7 +73,7 @@ def newest(connection: Connection, which: Filter, limit: int) -> list[tuple[int,
     return [(row.seq, stored_bytes(row.record)) for row in reversed(connection.execute(query).all())]
 
 
-def matching(connection: Connection, which: Filter) -> Iterator[tuple[int, bytes]]:
+def matching(connection: Connection, which: Filter) -> Generator[tuple[int, bytes], None, None]:
     """Return every record that matches, as number and stored bytes, in the chain's order."""
     query = select(COLUMNS.seq, COLUMNS.record).where(*which.conditions()).order_by(COLUMNS.seq)
     for row in stream(connection, query, PAGE):

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,9 @@ def run_export(options: argparse.Namespace) -> int:
     """Write records as lines."""
 
     def work(connection: Connection) -> int:
-        return _export(matching(connection, _filter(options)), FORMATS[options.format])
+        # Closed before the snapshot is, also where the reader (`head`, a pager) has seen enough.
+        with closing(matching(connection, _filter(options))) as records:
+            return _export(records, FORMATS[options.format])
 
     return _with_snapshot(options, work)
 
