@@ -155,6 +155,12 @@ pub fn for_code(code: RefusalCode) -> &'static str {
         C::NoGrantMatches => {
             "if this pipeline should be allowed, change the rows marked ✖ in one grant of the receiver's policy file; if not, run it from where a grant allows it (branch, deployment)"
         }
+        C::UserTokenNotTaken => {
+            "use a token that the identity provider gave to a service, not to a person, or set `users = true` for this issuer in the receiver's policy file"
+        }
+        C::IssuerAuditOnly => {
+            "the receiver only judges and records callers of this issuer: set its `mode` to \"enforce\" in the receiver's policy file when its audit shows what you expect"
+        }
         C::ScopeNotGranted | C::ScopeMissing => {
             "ask for less with SCOPE (or leave SCOPE out to get all that is granted), or add the scope to the grant in the receiver's policy file"
         }

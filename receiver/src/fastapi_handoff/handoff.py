@@ -73,9 +73,15 @@ class Handoff:
         base = bitbucket_url.removesuffix("/")
         require_transport(base, "`bitbucket_url`")
         issuers = [KINDS[table.kind].from_settings(table, base) for table in self.policy.issuers]
-        if len({issuer.url for issuer in issuers}) < len(issuers):
-            raise PolicyError("two issuers of the policy are the same one: their grants could not be told apart")
-        self._issuer_keys = [IssuerKeys(issuer, monotonic=time.monotonic) for issuer in issuers]
+        urls = {self.url, *(issuer.url for issuer in issuers)}
+        if len(urls) <= len(issuers):
+            # With the receiver's own URL, its own tokens would be subject tokens.
+            raise PolicyError(
+                "two issuers of the policy are the same one, or one is this receiver: they could not be told apart"
+            )
+        trusted = [IssuerKeys(each, monotonic=time.monotonic) for each in issuers if each.mode != "off"]
+        enforced = [keys for keys in trusted if keys.issuer.mode == "enforce"]
+        self._issuer_keys = trusted
         keys = SigningKeys(self._store, monotonic=time.monotonic)
         parts = urlsplit(self.url)
         self._handlers = Handlers()
@@ -88,7 +94,7 @@ class Handoff:
             inline_timeout=inline_timeout,
             lease=lease,
         )
-        authenticator = DPoPAuthenticator(self.policy, self.url, keys, issuers)
+        authenticator = DPoPAuthenticator(self.policy, self.url, keys, [each.issuer for each in enforced])
         self.recorder = web.Recorder(self._store, clock)
         self.identity = web.IdentityDependency(authenticator, self.recorder, origin=f"{parts.scheme}://{parts.netloc}")
         """For `Security(handoff.identity, scopes=[…])` in the app's own routes."""
@@ -98,7 +104,7 @@ class Handoff:
             tokens=web.TokenEndpoint(
                 self.policy,
                 self.url,
-                {each.issuer.url: each for each in self._issuer_keys},
+                {each.issuer.url: each for each in trusted},
                 keys,
                 self._store,
                 clock,
@@ -107,7 +113,8 @@ class Handoff:
                 self.url, authenticator, SigningSecrets(signing_secrets), self._handlers, self._dispatcher, clock
             ),
             keys=keys,
-            health=web.Health(self._store, self._issuer_keys, clock),
+            # An issuer on trial is no reason to take no requests.
+            health=web.Health(self._store, enforced, clock),
         )
         """For `app.include_router(handoff.router, prefix="/handoff")`."""
 

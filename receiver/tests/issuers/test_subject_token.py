@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_handoff.issuers import Claim, Issuer, subject_token
+from fastapi_handoff.issuers import Claim, Issuer, IssuerSettings, subject_token
 from fastapi_handoff.jose import import_rsa
 from fastapi_handoff.request import Checks, Refusal
 from helpers.provider import RsaKey
@@ -29,12 +29,18 @@ class Cloud(Issuer):
     algorithms = frozenset({"RS256"})
     replay_claim = "jti"
     max_lifetime = 600
+    subject_token_type = "jwt"
 
     def flat(self, claims: Any) -> Any:
         return {**claims, **claims.get("https://cloud.example/", {})}
 
 
-ISSUER = Cloud("cloud", "https://issuer.example", "https://issuer.example/keys", expected={"tenant": "t1"})
+ISSUER = Cloud(
+    IssuerSettings(name="cloud", kind="cloud"),
+    "https://issuer.example",
+    "https://issuer.example/keys",
+    expected={"tenant": "t1"},
+)
 
 
 def claims(**changes: Any) -> dict[str, Any]:

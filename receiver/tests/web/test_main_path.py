@@ -29,6 +29,8 @@ async def test_step_delivers_an_event_and_gets_its_receipt(receiver: Receiver, r
         "detail": None,
         "result": {"release": 7},
         "identity": {
+            "issuer": receiver.issuer.issuer,
+            "kind": "bitbucket",
             "workspace": "acme",
             "workspace_uuid": WORKSPACE_UUID,
             "repository_uuid": REPOSITORY_UUID,
@@ -44,6 +46,7 @@ async def test_step_delivers_an_event_and_gets_its_receipt(receiver: Receiver, r
             "service": "api",
             "environment": "production",
             "artifact_id": f"pkg:bitbucket/acme/api@{COMMIT}",
+            "repository": "acme/api",
             "commit": COMMIT,
             "time": "2026-11-24T09:30:00.000Z",
         },
@@ -96,6 +99,7 @@ async def test_access_token_is_one_of_rfc_9068_under_a_published_key(receiver: R
         "grant": "api, production, from main",
         "policy": receiver.handoff.policy.digest,
         "issuer": {"name": "bitbucket", "iss": receiver.issuer.issuer, "kind": "bitbucket"},
+        "source": REPOSITORY_UUID,
         "attested": {
             "workspace": WORKSPACE,
             "workspace_uuid": WORKSPACE_UUID,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.jose import Jws, MalformedJws, encode, is_time, sign, verifies
 from fastapi_handoff.jose import parse as parse_jws
-from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES
+from fastapi_handoff.request import ACCESS_TOKEN_LIFETIME, LEEWAY, TOKEN_BYTES, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi_handoff.jose import ECKey
     from fastapi_handoff.request import Checks
 
-_TEXT_CLAIMS: Final = ("sub", "jti", "scope", "grant", "policy")
+_TEXT_CLAIMS: Final = ("sub", "jti", "scope", "grant", "policy", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class AccessToken:
     """The issuer's `iss`."""
     kind: str
     subject: str
+    source: str
+    """The attested id of where the caller's events come from."""
+    is_for_default_audience: bool
+    """Whether the subject token was meant for all services of its tenant."""
     claims: Mapping[str, str]
     """What the issuer attested, by our names."""
     jkt: str
@@ -63,12 +67,13 @@ def mint(
 ) -> tuple[str, int]:
     """Return an access token for a caller, bound to the key with thumbprint `jkt`, and the seconds it lives.
 
-    `url` is the receiver's, `now` unix seconds.
+    `url` is the receiver's, `now` unix seconds. Raises `Refusal`: `payload-too-large`, for claims of a subject token so
+    long that no receiver would read the access token.
     """
     # A subject token that is accepted within the leeway after its `exp` yields a token that is accepted within it too.
     expires_at = min(now + ACCESS_TOKEN_LIFETIME, attested.expires_at)
     header = {"typ": "at+jwt", "alg": "ES256", "kid": key.kid}
-    claims = {
+    claims: dict[str, Any] = {
         "iss": url,
         "aud": url,
         "client_id": url,
@@ -81,11 +86,18 @@ def mint(
         "grant": grant,
         "policy": policy,
         "issuer": {"name": attested.issuer.name, "iss": attested.issuer.url, "kind": attested.issuer.kind},
+        "source": attested.source,
         "attested": dict(attested.claims),
     }
-    signing_input = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
+    if attested.is_for_default_audience:
+        claims["default_audience"] = True
+    signing_input = ".".join(encode(json.dumps(part, ensure_ascii=False).encode()) for part in (header, claims))
     signature = sign(signing_input.encode("ascii"), key.private)
-    return f"{signing_input}.{encode(signature)}", max(expires_at - now, 0)
+    token = f"{signing_input}.{encode(signature)}"
+    if len(token) > TOKEN_BYTES:
+        detail = f"what the issuer attests makes an access token of more than {TOKEN_BYTES} bytes"
+        raise Refusal("payload-too-large", detail)
+    return token, max(expires_at - now, 0)
 
 
 def parse(text: str, checks: Checks) -> UnverifiedAccessToken:
@@ -152,7 +164,7 @@ def _require_times(claims: dict[str, Any], now: int, checks: Checks) -> None:
             f"≥ {now - LEEWAY}",
             exp,
             "token-expired",
-            f"the access token expired at {exp}: exchange the step token again",
+            f"the access token expired at {exp}: exchange the subject token again",
         )
     checks.passed("access token exp", exp, expected=f"≥ {now - LEEWAY}")
 
@@ -167,15 +179,18 @@ def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
         and isinstance(issuer, dict)
         and all(isinstance(issuer.get(name), str) for name in ("name", "iss", "kind"))
         and issuer["kind"] in KINDS
+        and isinstance(claims.get("default_audience", False), bool)
         and isinstance(attested, dict)
         and all(isinstance(value, str) for value in attested.values())
-        and _is_of_kind(attested, issuer["kind"])
+        and KINDS[issuer["kind"]].fits(attested)
     ):
         return AccessToken(
             issuer=issuer["name"],
             issuer_url=issuer["iss"],
             kind=issuer["kind"],
             subject=claims["sub"],
+            source=claims["source"],
+            is_for_default_audience=claims.get("default_audience", False),
             claims=attested,
             jkt=cnf["jkt"],
             scopes=frozenset(claims["scope"].split()),
@@ -185,8 +200,3 @@ def _facts(claims: dict[str, Any], checks: Checks) -> AccessToken:
     raise checks.refuse(
         "access token claims", "those of RFC 9068", None, "token-invalid", "the access token lacks a claim"
     )
-
-
-def _is_of_kind(attested: dict[str, Any], kind: str) -> bool:
-    table = KINDS[kind].claims
-    return {claim.name for claim in table if claim.required} <= attested.keys() <= {claim.name for claim in table}

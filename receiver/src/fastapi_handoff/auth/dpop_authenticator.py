@@ -30,6 +30,7 @@ class DPoPAuthenticator:
     url: str
     keys: SigningKeys
     issuers: Sequence[Issuer]
+    """Those whose callers get tokens now."""
 
     async def authenticate(
         self, headers: RequestHeaders, method: str, target: str, now: int, context: RequestContext
@@ -55,6 +56,7 @@ class DPoPAuthenticator:
             issuer_url=token.issuer_url,
             kind=token.kind,
             subject=token.subject,
+            source=token.source,
             claims=token.claims,
             scopes=token.scopes,
             grant=token.grant,
@@ -68,6 +70,7 @@ class DPoPAuthenticator:
         grant = self.policy.grant(token.grant)
         is_trusted = any(
             (issuer.name, issuer.url, issuer.kind) == (token.issuer, token.issuer_url, token.kind)
+            and token.claims.get(issuer.source) == token.source
             for issuer in self.issuers
         )
         if (
@@ -75,7 +78,11 @@ class DPoPAuthenticator:
             and is_trusted
             and (
                 token.policy == self.policy.digest
-                or (grant.matches(token.issuer, token.claims) and token.scopes <= set(grant.scopes))
+                or (
+                    grant.matches(token.issuer, token.claims)
+                    and grant.takes(default_audience=token.is_for_default_audience)
+                    and token.scopes <= set(grant.scopes)
+                )
             )
         ):
             return grant
@@ -85,7 +92,7 @@ class DPoPAuthenticator:
             token.policy,
             "token-invalid",
             "the access token was made under another policy, and the present one does not give as much: "
-            "exchange the step token again",
+            "exchange the subject token again",
         )
 
 

@@ -53,5 +53,5 @@ def bind(connection: Connection, attested: Attested, jkt: str) -> None:
     elif bound != jkt:
         raise Refusal(
             "step-token-already-bound",
-            "the step token was exchanged with another key: if no other pipe of this step did that, it was stolen",
+            "the subject token was exchanged with another key: if no other pipe of this step did that, it was stolen",
         )

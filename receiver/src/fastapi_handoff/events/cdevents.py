@@ -78,7 +78,7 @@ class Context(_Member):
 
 
 class BitbucketData(_Member):
-    """What the pipe says of its pipeline; the first six and `branch` are compared with the attested identity."""
+    """What the sender says of a pipeline. Of a Bitbucket step, the first six and `branch` must be what is attested."""
 
     workspace: Text
     workspace_uuid: Text
@@ -98,7 +98,7 @@ class BitbucketData(_Member):
 class CustomData(_Member):
     """What CDEvents leaves to us."""
 
-    bitbucket: BitbucketData
+    bitbucket: BitbucketData | None = Field(None, description="Required of a step of Bitbucket Pipelines.")
     custom: dict[str, Any] = Field(default_factory=dict, description="The user's `CUSTOM_DATA`.")
 
 
@@ -107,7 +107,7 @@ class CDEvent(_Member):
 
     context: Context
     subject: Subject
-    custom_data: CustomData = Field(alias="customData")
+    custom_data: CustomData = Field(default_factory=lambda: CustomData.model_validate({}), alias="customData")
 
 
 class CloudEvent(_Member):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi_handoff.events import cdevents
-from fastapi_handoff.events.cdevents import CloudEvent, moment
+from fastapi_handoff.events.cdevents import BitbucketData, CloudEvent, moment
+from fastapi_handoff.issuers import Bitbucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
     from fastapi_handoff.policy import Grant
     from fastapi_handoff.request import Checks
 
+_NO_PIPELINE: Final = BitbucketData.model_construct(repository_uuid=None)
+"""Of an event that names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentEvent:
-    """What a handler gets of an event. Every field is asserted by the pipe; what is attested is in `Identity`.
+    """What a handler gets of an event. Every field is asserted by its sender; what is attested is in `Identity`.
 
-    The workspace, repository, pipeline, step, environment UUID and branch that the event names were found equal to the
-    attested ones, and the environment's name and the service are what the grant pins, where it pins them.
+    The environment's name and the service are what the grant pins, where it pins them. Where the caller is a step of
+    Bitbucket Pipelines, the workspace, repository, pipeline, step, environment UUID and branch that the event names
+    were found equal to the attested ones. Nobody vouches for a repository that another caller's event names.
     """
 
     id: str
@@ -77,7 +82,7 @@ class ServiceEvent:
     def for_handler(self) -> DeploymentEvent:
         """Return what a handler sees of the event."""
         subject, custom_data = self.wire.data.subject, self.wire.data.custom_data
-        pipeline = custom_data.bitbucket
+        pipeline = custom_data.bitbucket or _NO_PIPELINE
         return DeploymentEvent(
             id=self.id,
             type=self.name,
@@ -97,27 +102,26 @@ class ServiceEvent:
 
     def asserted(self) -> dict[str, str | None]:
         """Return what a receipt shows under `asserted`."""
-        subject = self.wire.data.subject
+        subject, pipeline = self.wire.data.subject, self.wire.data.custom_data.bitbucket or _NO_PIPELINE
         return {
             "type": self.type,
             "service": subject.id,
             "environment": self._environment,
             "artifact_id": subject.content.artifact_id,
-            "commit": self.wire.data.custom_data.bitbucket.commit,
+            "repository": pipeline.repository or pipeline.repository_uuid,
+            "commit": pipeline.commit,
             "time": self.wire.time,
         }
 
     def require_identity(self, identity: Identity, grant: Grant, checks: Checks) -> None:
         """Compare the event's pipeline with the attested step, and its service and environment with the grant's.
 
-        Raises `Refusal`: `identity-mismatch`, naming the member.
+        Only a step of Bitbucket Pipelines has a pipeline to compare: what the event of any other caller says of one is
+        asserted, and shown so. Raises `Refusal`: `identity-mismatch`, naming the member; `event-malformed` where a
+        step's event leaves its pipeline out.
         """
-        pipeline = self.wire.data.custom_data.bitbucket
-        for name, attested in identity.shown().items():
-            asserted = getattr(pipeline, name)
-            # An event may leave the branch out; every other id must be there, or be absent from both.
-            if name != "branch" or asserted is not None:
-                _require(name, attested, asserted, checks)
+        if identity.kind == Bitbucket.kind:
+            self._require_step(identity, checks)
         if grant.environment_name is not None:
             _require("environment_name", grant.environment_name, self._environment, checks)
         service = self.wire.data.subject.id
@@ -130,6 +134,18 @@ class ServiceEvent:
                 "identity-mismatch",
                 f"the event's `service` is `{service}`, but the grant is for `{expected}` only",
             )
+
+    def _require_step(self, identity: Identity, checks: Checks) -> None:
+        pipeline = self.wire.data.custom_data.bitbucket
+        if pipeline is None:
+            raise checks.refuse(
+                "bitbucket", "present", None, "event-malformed", "`data.customData.bitbucket`: field required"
+            )
+        for name, attested in Bitbucket.shown(identity.claims).items():
+            asserted = getattr(pipeline, name)
+            # An event may leave the branch out; every other id must be there, or be absent from both.
+            if name != "branch" or asserted is not None:
+                _require(name, attested, asserted, checks)
 
 
 class ServiceEvents:

@@ -9,21 +9,27 @@ here: what a caller may do with what is attested (`policy`), and the receiver's 
 from typing import Final
 
 from fastapi_handoff.issuers import subject_token
-from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings
+from fastapi_handoff.issuers.aws import Aws, AwsRole
+from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings, SubjectTokenType
 from fastapi_handoff.issuers.bitbucket import Bitbucket, BitbucketSettings, BitbucketStep
+from fastapi_handoff.issuers.oidc import Oidc
+from fastapi_handoff.issuers.okta import Okta, OktaClient
 from fastapi_handoff.issuers.subject_token import Attested
 
-KINDS: Final[dict[str, type[Issuer]]] = {kind.kind: kind for kind in (Bitbucket,)}
+KINDS: Final[dict[str, type[Issuer]]] = {kind.kind: kind for kind in (Bitbucket, Aws, Okta, Oidc)}
 """Every kind of issuer. A new one is a file beside `bitbucket.py`, and its name in this line."""
 
 __all__ = [
     "KINDS",
     "Attested",
+    "AwsRole",
     "Bitbucket",
     "BitbucketSettings",
     "BitbucketStep",
     "Claim",
     "Issuer",
     "IssuerSettings",
+    "OktaClient",
+    "SubjectTokenType",
     "subject_token",
 ]

@@ -88,7 +88,9 @@ class Bitbucket(Issuer):
     view = BitbucketStep
     source = "repository_uuid"
     algorithms = frozenset({"RS256"})
+    subject_token_type = "id_token"  # noqa: S105 - the name of a type
     settings = BitbucketSettings
+    audience_advice = "add it to the step's `oidc: audiences`"
 
     workspace = ""
 
@@ -97,8 +99,9 @@ class Bitbucket(Issuer):
         """Return the issuer of a workspace."""
         url = f"{bitbucket_url}/2.0/workspaces/{settings.workspace}/pipelines-config/identity/oidc"
         # A slug can be given up and taken by another workspace; its UUID cannot.
-        issuer = cls(settings.name, url, f"{url}/keys.json", expected={"workspaceUuid": settings.workspace_uuid})
+        issuer = cls(settings, url, f"{url}/keys.json", expected={"workspaceUuid": settings.workspace_uuid})
         issuer.workspace = settings.workspace
+        issuer.default_audience = f"ari:cloud:bitbucket::workspace/{settings.workspace_uuid.strip('{}')}"
         return issuer
 
     def flat(self, claims: Mapping[str, Any]) -> Mapping[str, Any]:

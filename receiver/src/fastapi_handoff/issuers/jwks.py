@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from fastapi_handoff.jose import MalformedJws, NotStrictJson, import_rsa, parse_json_object
+from fastapi_handoff.jose import MalformedJws, NotStrictJson, import_jwk, parse_json_object
 from fastapi_handoff.request import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from fastapi_handoff.issuers.base import Issuer
-    from fastapi_handoff.jose import RSAKey
+    from fastapi_handoff.jose import ECKey, RSAKey
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class IssuerKeys:
         self._monotonic = monotonic
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
-        self._keys: Mapping[str, RSAKey] = {}
+        self._keys: Mapping[str, ECKey | RSAKey] = {}
         self._fetched_at = 0.0
         self._last: _Fetch | None = None
         self._single_flight = asyncio.Lock()
@@ -81,7 +81,7 @@ class IssuerKeys:
             await self._client.aclose()
             self._client = None
 
-    async def key(self, kid: str) -> RSAKey:
+    async def key(self, kid: str) -> ECKey | RSAKey:
         """Return the key named `kid`, fetching the keys at most once in a while.
 
         Raises `Refusal`: `step-token-signature-invalid` for a `kid` that the issuer does not have;
@@ -97,10 +97,10 @@ class IssuerKeys:
             wait = self._wait() - (self._monotonic() - self._last.at)
             raise Refusal(
                 "issuer-unavailable",
-                "the keys of the step token's issuer cannot be had now: try again",
+                "the keys of the subject token's issuer cannot be had now: try again",
                 retry_after=max(1, int(wait) + 1),
             )
-        raise Refusal("step-token-signature-invalid", "the issuer has no key with the step token's `kid`")
+        raise Refusal("step-token-signature-invalid", "the issuer has no key with the subject token's `kid`")
 
     async def ready(self) -> bool:
         """Return whether there are keys, fetching them where there are none."""
@@ -132,7 +132,7 @@ class IssuerKeys:
                 logger.warning("the issuer's keys cannot be fetched from %s: %s", self.issuer.keys_url, failure)
             self._last = _Fetch(self._monotonic(), failure)
 
-    async def _fetch(self) -> Mapping[str, RSAKey]:
+    async def _fetch(self) -> Mapping[str, ECKey | RSAKey]:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 body = await self._read(self.issuer.keys_url)
@@ -140,7 +140,7 @@ class IssuerKeys:
             raise IssuerUnavailable(f"no answer within {FETCH_SECONDS:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise IssuerUnavailable(f"{type(error).__name__}: {error}") from None
-        return read_keys(body)
+        return read_keys(body, self.issuer.algorithms)
 
     async def _read(self, url: str) -> bytes:
         if self._client is None:
@@ -162,8 +162,8 @@ class IssuerKeys:
             return bytes(body)
 
 
-def read_keys(body: bytes) -> Mapping[str, RSAKey]:
-    """Read a JWK set: the RS256 signing keys of 2,048 to 8,192 bits in it, by `kid`.
+def read_keys(body: bytes, algorithms: Collection[str] = ("RS256",)) -> Mapping[str, ECKey | RSAKey]:
+    """Read a JWK set: the signing keys in it that are for one of `algorithms`, by `kid`.
 
     Keys of other kinds are passed over, as RFC 7517 asks. `IssuerUnavailable` where nothing usable is left.
     """
@@ -171,29 +171,25 @@ def read_keys(body: bytes) -> Mapping[str, RSAKey]:
         entries = parse_json_object(body).get("keys")
     except NotStrictJson as error:
         raise IssuerUnavailable(f"its answer cannot be read: {error}") from None
-    keys: dict[str, RSAKey] = {}
+    keys: dict[str, ECKey | RSAKey] = {}
     for jwk in entries if isinstance(entries, list) else []:
-        key = _rsa_key(jwk) if isinstance(jwk, dict) else None
+        key = _signing_key(jwk, algorithms) if isinstance(jwk, dict) else None
         if key is not None:
             # The first of two keys with one name stays.
             keys.setdefault(jwk["kid"], key)
     if not keys:
-        raise IssuerUnavailable("its answer has no RS256 key of at least 2048 bits")
+        raise IssuerUnavailable(f"its answer has no sound key for {' or '.join(sorted(algorithms))}")
     return keys
 
 
-def _rsa_key(jwk: dict[str, Any]) -> RSAKey | None:
+def _signing_key(jwk: dict[str, Any], algorithms: Collection[str]) -> ECKey | RSAKey | None:
     kid = jwk.get("kid")
-    if (
-        jwk.get("kty") != "RSA"
-        or jwk.get("use", "sig") != "sig"
-        or jwk.get("alg", "RS256") != "RS256"
-        or not isinstance(kid, str)
-        or not kid
-    ):
+    if jwk.get("use", "sig") != "sig" or not isinstance(kid, str) or not kid:
         return None
     try:
-        return import_rsa(jwk)
+        algorithm, key = import_jwk(jwk)
     except MalformedJws as error:
         logger.warning("a key of the issuer is passed over: %s", error)
         return None
+    # A key that names no algorithm is for the one of its type that this package verifies.
+    return key if algorithm in algorithms and jwk.get("alg", algorithm) == algorithm else None

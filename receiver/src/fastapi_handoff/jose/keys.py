@@ -20,16 +20,21 @@ from fastapi_handoff.jose.jws import MalformedJws, decode
 if TYPE_CHECKING:
     from fastapi_handoff.jose.jws import Jws
 
-_ALGORITHMS: Final = JWSRegistry(algorithms=["ES256", "RS256"])
-_P256_BYTES: Final = 32
+_ALGORITHMS: Final = JWSRegistry(algorithms=["ES256", "ES384", "RS256"])
+_CURVES: Final = {"ES256": "P-256", "ES384": "P-384"}
+_COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48}
 _RSA_BITS: Final = range(2048, 8193)
 
 
 def verifies(jws: Jws, key: ECKey | RSAKey, algorithm: str) -> bool:
-    """Return whether `jws` is signed by `key` with `algorithm` (`ES256`, `RS256`).
+    """Return whether `jws` is signed by `key` with `algorithm` (`ES256`, `ES384`, `RS256`).
 
-    The caller has compared the header's `alg` with `algorithm`, and `algorithm` fits the key.
+    The caller has compared the header's `alg` with `algorithm`. A key of another type or curve verifies nothing.
     """
+    if isinstance(key, RSAKey) != (algorithm == "RS256"):
+        return False
+    if isinstance(key, ECKey) and key.curve_name != _CURVES[algorithm]:
+        return False
     return _ALGORITHMS.get_alg(algorithm).verify(jws.signing_input, jws.signature, key)
 
 
@@ -46,13 +51,34 @@ def generate_p256() -> ECKey:
 @lru_cache(maxsize=1024)
 def import_p256(x: str, y: str) -> ECKey:
     """Return the public P-256 key of a JWK's coordinates. Raises `MalformedJws` where they are no point of P-256."""
-    if any(len(decode(coordinate)) != _P256_BYTES for coordinate in (x, y)):
-        raise MalformedJws("a coordinate does not have 32 bytes")
+    return _import_ec("P-256", x, y)
+
+
+def import_jwk(entry: dict[str, Any]) -> tuple[str, ECKey | RSAKey]:
+    """Return the algorithm that a public JWK is for, by its type and curve, and its key.
+
+    Raises `MalformedJws` for an unsound key, and for one of a type or curve that is not used here.
+    """
+    if entry.get("kty") == "RSA":
+        return "RS256", import_rsa(entry)
+    for algorithm, curve in _CURVES.items():
+        if (entry.get("kty"), entry.get("crv")) == ("EC", curve):
+            x, y = entry.get("x"), entry.get("y")
+            if not isinstance(x, str) or not isinstance(y, str):
+                raise MalformedJws("`x` or `y` is missing")
+            return algorithm, _import_ec(curve, x, y)
+    raise MalformedJws("it is neither RSA nor of P-256 or P-384")
+
+
+def _import_ec(curve: str, x: str, y: str) -> ECKey:
+    size = _COORDINATE_BYTES[curve]
+    if any(len(decode(coordinate)) != size for coordinate in (x, y)):
+        raise MalformedJws(f"a coordinate does not have {size} bytes")
     try:
-        key = ECKey.import_key({"kty": "EC", "crv": "P-256", "x": x, "y": y})
+        key = ECKey.import_key({"kty": "EC", "crv": curve, "x": x, "y": y})
         key.get_op_key("verify")
     except (JoseError, ValueError):
-        raise MalformedJws("the coordinates are not a point of P-256") from None
+        raise MalformedJws(f"the coordinates are not a point of {curve}") from None
     return key
 
 

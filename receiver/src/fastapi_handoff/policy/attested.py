@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi_handoff.issuers import KINDS
+from fastapi_handoff.policy.file import table_of
 from fastapi_handoff.policy.mistakes import PolicyError
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def claims_from(settings: IssuerSettings, given: Mapping[str, Any]) -> dict[str,
     the message names the claim, and never its value.
     """
     names: dict[str, str] = {}
-    for claim in KINDS[settings.kind].claims:
+    for claim in table_of(settings):
         names |= {claim.claim: claim.name, claim.name: claim.name}
         if claim.match is not None:
             names[claim.match] = claim.name
     found: dict[str, str] = {}
     for key, value in given.items():
         if key not in names:
-            known = ", ".join(f"`{claim.match or claim.name}`" for claim in KINDS[settings.kind].claims)
+            known = ", ".join(f"`{claim.match or claim.name}`" for claim in table_of(settings))
             raise PolicyError(f"claim `{key[:100]}` is none of a `{settings.kind}` issuer: expected {known}")
         if not isinstance(value, str):
             raise PolicyError(f"claim `{key}` is not text")
@@ -61,7 +62,7 @@ def known_claims(settings: IssuerSettings, given: Mapping[str, Any]) -> dict[str
     """Return the claims of a record or of a whole token that the kind has; what else is there is left out."""
     return {
         claim.name: value
-        for claim in KINDS[settings.kind].claims
+        for claim in table_of(settings)
         for value in [given.get(claim.name) or given.get(claim.claim) or given.get(claim.match or claim.name)]
         if isinstance(value, str) and value
     }

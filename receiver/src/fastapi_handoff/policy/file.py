@@ -6,7 +6,7 @@ stand in `match`.
 
 from __future__ import annotations
 
-import functools  # noqa: TC003 - pydantic evaluates the annotation
+import functools
 import json
 import operator
 import re
@@ -29,9 +29,9 @@ from fastapi_handoff.issuers import KINDS, Bitbucket, BitbucketSettings, IssuerS
 from fastapi_handoff.policy.mistakes import PolicyError, mistakes_of, policy_error, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from fastapi_handoff.issuers import Claim, Issuer
+    from fastapi_handoff.issuers import Claim
     from fastapi_handoff.policy.mistakes import Location
 
 SCHEMA_ID: Final = (
@@ -72,6 +72,11 @@ class _GrantTable(_Named):
         description="The name an event's environment must have. Bitbucket attests the id only, so pin the name here.",
     )
     services: list[Name] | None = Field(None, min_length=1, description="The services an event may be about.")
+    default_audience: bool = Field(
+        default=False,
+        description="Whether a token with Bitbucket's default audience will do. It is the same for every service that "
+        "the workspace talks to, and each of them could use the token here.",
+    )
 
     @field_validator("branch", check_fields=False)
     @classmethod
@@ -81,12 +86,12 @@ class _GrantTable(_Named):
         return value
 
 
-def _matchable(kind: type[Issuer]) -> dict[str, Claim]:
-    """Return the claims that a grant of this kind can ask for, by the key that asks."""
-    return {claim.match: claim for claim in kind.claims if claim.match is not None}
+def _matchable(table: Iterable[Claim]) -> dict[str, Claim]:
+    """Return the claims of a table that a grant can ask for, by the key that asks."""
+    return {claim.match: claim for claim in table if claim.match is not None}
 
 
-_SHORT_KEYS: Final = _matchable(Bitbucket)
+_SHORT_KEYS: Final = _matchable(Bitbucket.claims)
 _SHORT_FIELDS: Final[dict[str, Any]] = {
     key: (claim.value | None, Field(None, description=claim.description)) for key, claim in _SHORT_KEYS.items()
 }
@@ -108,13 +113,18 @@ class TestTable(_Named):
     deny: list[Scope] = Field(default_factory=list, description="Scopes that the caller must not get.")
 
 
+_ANY_KIND: Any = functools.reduce(operator.or_, (kind.settings for kind in KINDS.values()))
+if TYPE_CHECKING:
+    AnyIssuer = IssuerSettings
+else:
+    AnyIssuer = Annotated[_ANY_KIND, Field(discriminator="kind")]
+
+
 class PolicyFile(_Table):
     """The policy of a receiver of handoffs."""
 
     bitbucket: BitbucketSettings | None = Field(None, description="Short form of the first issuer.")
-    issuers: list[functools.reduce(operator.or_, (kind.settings for kind in KINDS.values()))] = Field(  # type: ignore[valid-type]
-        default_factory=list, description="Whose identities are trusted."
-    )
+    issuers: list[AnyIssuer] = Field(default_factory=list, description="Whose identities are trusted.")
     grants: list[GrantTable] = Field(min_length=1)
     tests: list[TestTable] = Field(default_factory=list, description="What must stay true of this policy.")
 
@@ -132,9 +142,9 @@ class PolicyFile(_Table):
         return [*([] if self.bitbucket is None else [self.bitbucket]), *self.issuers]
 
 
-def kind_of(settings: IssuerSettings) -> type[Issuer]:
-    """Return the kind of issuer that a table is about."""
-    return KINDS[settings.kind]
+def table_of(settings: IssuerSettings) -> tuple[Claim, ...]:
+    """Return the claims that an issuer can attest."""
+    return KINDS[settings.kind].table_of(settings)
 
 
 def asked_for(grant: _GrantTable) -> dict[str, str]:
@@ -200,6 +210,7 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
     for position, issuer in enumerate(parsed.issuers):
         if counts[issuer.name] > 1:
             yield ("issuers", position, "name"), f"`{issuer.name}` is the name of two issuers: give each its own"
+    yield from _same_issuers(parsed)
     by_name = dict(zip(names, issuers, strict=True))
     tables: list[tuple[str, int, GrantTable | TestTable]] = [
         *(("grants", position, grant) for position, grant in enumerate(parsed.grants)),
@@ -211,30 +222,41 @@ def _contradictions(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
             known = ", ".join(f"`{name}`" for name in names)
             yield (section, position, "issuer"), f"is no issuer of this policy: expected one of {known}"
             continue
-        kind = kind_of(settings)
-        found = _test_mistakes(table, kind) if isinstance(table, TestTable) else _grant_mistakes(table, kind)
+        found = _test_mistakes(table, settings) if isinstance(table, TestTable) else _grant_mistakes(table, settings)
         for key, what in found:
             yield (section, position, *key), what
 
 
-def _grant_mistakes(grant: _GrantTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
-    matchable = _matchable(kind)
+def _same_issuers(parsed: PolicyFile) -> Iterator[tuple[Location, str]]:
+    """Find issuers that are there under two names: nobody could say which grants a token of theirs is for."""
+    seen: dict[tuple[str, str], str] = {}
+    for position, settings in enumerate(parsed.all_issuers(), start=len(parsed.issuers) - len(parsed.all_issuers())):
+        key = "workspace" if settings.kind == Bitbucket.kind else "issuer"
+        other = seen.setdefault((key, getattr(settings, key)), settings.name)
+        if other != settings.name:
+            yield ("issuers", position, key), f"is the same one as that of `{other}`: give all grants to one of them"
+
+
+def _grant_mistakes(grant: _GrantTable, settings: IssuerSettings) -> Iterator[tuple[Location, str]]:
+    kind, matchable = settings.kind, _matchable(table_of(settings))
+    if grant.default_audience and kind != Bitbucket.kind:
+        yield ("default_audience",), f"is about Bitbucket's tokens: those of a `{kind}` issuer have no default audience"
     for key in _SHORT_KEYS:
         if getattr(grant, key) is not None:
             if key in grant.match:
                 yield ("match", key), f"is given twice: once as `{key}`"
-            if kind is not Bitbucket:
-                yield (key,), f"is a key of Bitbucket's grants: one of a `{kind.kind}` issuer has `match`"
-    yield from _value_mistakes("match", grant.match, kind)
+            if kind != Bitbucket.kind:
+                yield (key,), f"is a key of Bitbucket's grants: one of a `{kind}` issuer has `match`"
+    yield from _value_mistakes("match", grant.match, settings)
     asked = asked_for(grant)
     for key, claim in matchable.items():
         if claim.pinned and key not in asked:
-            yield (key,), "is required"
+            yield (key,) if key in _SHORT_KEYS else ("match", key), "is required"
 
 
-def _test_mistakes(test: TestTable, kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
-    yield from _value_mistakes("claims", test.claims, kind)
-    for key, claim in _matchable(kind).items():
+def _test_mistakes(test: TestTable, settings: IssuerSettings) -> Iterator[tuple[Location, str]]:
+    yield from _value_mistakes("claims", test.claims, settings)
+    for key, claim in _matchable(table_of(settings)).items():
         # Without the immutable id, no grant could match, and every `deny` would hold of any policy at all.
         if claim.pinned and key not in test.claims:
             yield ("claims", key), "is required"
@@ -244,13 +266,13 @@ def _test_mistakes(test: TestTable, kind: type[Issuer]) -> Iterator[tuple[Locati
         yield ("allow",), "or `deny` is required: a test that asks for nothing cannot fail"
 
 
-def _value_mistakes(table: str, values: dict[str, str], kind: type[Issuer]) -> Iterator[tuple[Location, str]]:
+def _value_mistakes(table: str, values: dict[str, str], settings: IssuerSettings) -> Iterator[tuple[Location, str]]:
     """Find keys of a table that the kind of issuer does not know, and values that it would never attest."""
-    matchable = _matchable(kind)
+    matchable = _matchable(table_of(settings))
     for key, value in values.items():
         if key not in matchable:
             known = ", ".join(f"`{each}`" for each in matchable)
-            yield (table, key), f"is nothing that a `{kind.kind}` issuer attests: expected one of {known}"
+            yield (table, key), f"is nothing that a `{settings.kind}` issuer attests: expected one of {known}"
             continue
         try:
             TypeAdapter(matchable[key].value).validate_python(value, strict=True)

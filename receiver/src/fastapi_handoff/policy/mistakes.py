@@ -21,6 +21,9 @@ _EXPECTED: Final = {
         "a UUID as Bitbucket writes it, in braces and lower case: `{01234567-89ab-cdef-0123-456789abcdef}`"
     ),
     r"^[a-z0-9_-]+$": "the workspace's slug, as in `https://bitbucket.org/<slug>`",
+    r"^[0-9]{12}$": "an AWS account's id, 12 digits",
+    r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$": "a role's ARN: `arn:aws:iam::123456789012:role/deployer`",
+    r"^https?://[!-\"$->@-~]+$": "an absolute URL without query and fragment",
     r"^[^\x00-\x20\x7f~^:\[\]\\]+$": "a branch's name without `refs/heads/`, or a glob of `*`, `**` and `?`",
 }
 """What stands in a message for a pattern that a person would have to decipher."""
@@ -44,7 +47,15 @@ def policy_error(name: str, text: str, mistakes: Iterable[tuple[Location, str]])
 
 def mistakes_of(error: ValidationError) -> list[tuple[Location, str]]:
     """Return each mistake that pydantic found: where it is, and what to do about it."""
-    return [(detail["loc"], said(dict(detail))) for detail in error.errors(include_url=False)]
+    return [(_location(dict(detail)), said(dict(detail))) for detail in error.errors(include_url=False)]
+
+
+def _location(detail: dict[str, Any]) -> Location:
+    location: Location = detail["loc"]
+    if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return (*location, "kind")
+    # pydantic names the kind of issuer between the issuer's number and the key.
+    return (*location[:2], *location[3:]) if location[0] == "issuers" else location
 
 
 def said(detail: dict[str, Any]) -> str:
@@ -52,7 +63,9 @@ def said(detail: dict[str, Any]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return "is no key of a policy: remove it, or mend its spelling"
-    if kind == "missing":
+    if kind == "union_tag_invalid":
+        return f"is no kind of issuer: expected one of {context['expected_tags'].replace(chr(39), '`')}"
+    if kind in {"missing", "union_tag_not_found"}:
         return "is required"
     if kind == "string_pattern_mismatch":
         return f"is not {_EXPECTED.get(context['pattern'], 'text that fits ' + context['pattern'])}"

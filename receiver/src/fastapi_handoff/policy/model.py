@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastapi_handoff.policy import cases, patterns
 from fastapi_handoff.policy.cases import Case
-from fastapi_handoff.policy.file import FILE_BYTES, asked_for, kind_of, read
+from fastapi_handoff.policy.file import FILE_BYTES, asked_for, read, table_of
 from fastapi_handoff.policy.mistakes import PolicyError
 from fastapi_handoff.policy.source import Source, scan
 from fastapi_handoff.request import Check, shown
@@ -37,12 +37,16 @@ class Condition:
     is_pattern: bool
     pinned: bool
     """Whether every grant of this kind of issuer has it: an immutable id."""
+    is_list: bool = False
+    """Whether the claim is a list of words; all words of `expected` must be among them."""
 
     def holds(self, claims: Mapping[str, str]) -> bool:
         """Return whether the attested claims fit. An absent claim fits nothing."""
         got = claims.get(self.claim)
         if got is None:
             return False
+        if self.is_list:
+            return set(self.expected.split(" ")) <= set(got.split(" "))
         return patterns.matches(self.expected, got) if self.is_pattern else got == self.expected
 
 
@@ -59,6 +63,8 @@ class Grant:
     """The name that an event's environment must have. Bitbucket attests the environment's UUID only."""
     services: frozenset[str] | None
     """The subjects that an event may have."""
+    default_audience: bool = False
+    """Whether it takes a token that is meant for all services of its tenant."""
 
     def checks(self, claims: Mapping[str, str]) -> tuple[Check, ...]:
         """Compare attested claims, by our names, with what this grant expects of each."""
@@ -70,6 +76,10 @@ class Grant:
     def matches(self, issuer: str, claims: Mapping[str, str]) -> bool:
         """Return whether the grant is for this issuer and every condition holds. It has one at least: the pinned id."""
         return issuer == self.issuer and all(condition.holds(claims) for condition in self.conditions)
+
+    def takes(self, *, default_audience: bool) -> bool:
+        """Return whether the grant is for a token of that audience: the tenant's default one, or this receiver's."""
+        return self.default_audience or not default_audience
 
     def is_about(self, claims: Mapping[str, str]) -> bool:
         """Return whether the grant is about this caller's own repository (or role, or client)."""
@@ -87,7 +97,7 @@ class Decision:
     checks: tuple[Check, ...]
     """Each claim a grant looked at, in the order of the file; grants about the caller's own repository come first."""
     code: str | None
-    """`None`, `no-grant-matches` or `scope-not-granted`."""
+    """`None`, `no-grant-matches`, `audience-mismatch` or `scope-not-granted`."""
     reason: str | None
     """Why it was refused, in words."""
 
@@ -137,14 +147,36 @@ class Policy:
         """Return the grant of that name."""
         return next((grant for grant in self.grants if grant.name == name), None)
 
-    def decide(self, issuer: str, claims: Mapping[str, str], requested: Iterable[str] = ()) -> Decision:
+    def knows(self, issuer: str, claims: Mapping[str, str]) -> bool:
+        """Return whether any grant of the issuer is about this caller's own repository (or role, or client)."""
+        return any(grant.is_about(claims) for grant in self.grants if grant.issuer == issuer)
+
+    def takes_default_audience(self, issuer: str) -> bool:
+        """Return whether any grant of the issuer takes tokens that are meant for all services of a tenant."""
+        return any(grant.default_audience for grant in self.grants if grant.issuer == issuer)
+
+    def decide(
+        self,
+        issuer: str,
+        claims: Mapping[str, str],
+        requested: Iterable[str] = (),
+        *,
+        default_audience: bool = False,
+    ) -> Decision:
         """Decide about what the issuer of that name *attested*, by our names of its claims.
+
+        `default_audience` tells whether the token is meant for all services of its tenant, and not for this one.
 
         The first grant, in the order of the file, that matches and has every requested scope applies, alone: scopes
         of several grants are never added up, so that the one name in a token or a record explains all it allows.
         """
         wanted = tuple(dict.fromkeys(requested))
         matching = [grant for grant in self.grants if grant.matches(issuer, claims)]
+        if default_audience and matching and not any(grant.default_audience for grant in matching):
+            checks = tuple(Check("default_audience", "true", "false", ok=False, grant=grant.name) for grant in matching)
+            reason = "the token is meant for all services of its tenant, and no matching grant has `default_audience`"
+            return Decision(None, (), checks, "audience-mismatch", reason)
+        matching = [grant for grant in matching if grant.takes(default_audience=default_audience)]
         for grant in matching:
             if set(wanted) <= set(grant.scopes):
                 scopes = tuple(scope for scope in grant.scopes if not wanted or scope in wanted)
@@ -180,7 +212,7 @@ def _cases(parsed: PolicyFile) -> tuple[Case, ...]:
     made = []
     for table in parsed.tests:
         issuer = table.issuer or first
-        names = {claim.match: claim.name for claim in kind_of(issuers[issuer]).claims}
+        names = {claim.match: claim.name for claim in table_of(issuers[issuer])}
         claims = {names[key]: value for key, value in table.claims.items()}
         made.append(
             Case(name=table.name, issuer=issuer, claims=claims, allow=tuple(table.allow), deny=tuple(table.deny))
@@ -196,9 +228,9 @@ def _grants(parsed: PolicyFile) -> tuple[Grant, ...]:
         issuer = table.issuer or first
         asked = asked_for(table)
         conditions = tuple(
-            Condition(claim.match, claim.name, asked[claim.match], claim.is_pattern, claim.pinned)
+            Condition(claim.match, claim.name, asked[claim.match], claim.is_pattern, claim.pinned, claim.is_list)
             # Repository, environment, branch: the order in which a refusal shows them.
-            for claim in sorted(kind_of(issuers[issuer]).claims, key=lambda claim: (not claim.pinned, claim.is_pattern))
+            for claim in sorted(table_of(issuers[issuer]), key=lambda claim: (not claim.pinned, claim.is_pattern))
             if claim.match in asked
         )
         grants.append(
@@ -209,6 +241,7 @@ def _grants(parsed: PolicyFile) -> tuple[Grant, ...]:
                 scopes=tuple(table.scopes),
                 environment_name=table.environment_name,
                 services=None if table.services is None else frozenset(table.services),
+                default_audience=table.default_audience,
             )
         )
     return tuple(grants)

@@ -12,13 +12,13 @@ be still acceptable and already forgotten.
 """
 
 REPLAY_MEMORY: Final = 2 * LEEWAY
-"""Seconds to remember a proof after its `iat`, and a step token's binding after its `exp`.
+"""Seconds to remember a proof after its `iat`, and a subject token's binding after its `exp`.
 
 One leeway is how long it stays acceptable; the other is for a replica whose clock runs behind.
 """
 
 ACCESS_TOKEN_LIFETIME: Final = 300
-"""Seconds an access token lives at most; never past the step token's own `exp`."""
+"""Seconds an access token lives at most; never past the subject token's own `exp`."""
 
 TOKEN_BODY_BYTES: Final = 64 * 1024
 EVENT_BODY_BYTES: Final = 256 * 1024
@@ -26,7 +26,7 @@ BODY_SECONDS: Final = 30
 """For a whole body to come, of the handoff's own routes."""
 HEADER_BYTES: Final = 16 * 1024
 TOKEN_BYTES: Final = 8 * 1024
-"""A step token's or an access token's length."""
+"""A subject token's or an access token's length."""
 PROOF_BYTES: Final = 4 * 1024
 SCOPE_CHARACTERS: Final = 1024
 """Of the `scope` that a token request asks for."""

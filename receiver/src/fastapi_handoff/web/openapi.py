@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi_handoff.events import EVENT_ID, PIPE_EVENTS
 from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.request import CODES, EVENT_BODY_BYTES
-from fastapi_handoff.web.token_request import ACCESS_TOKEN, FORM, GRANT_TYPE, ID_TOKEN
+from fastapi_handoff.web.token_request import ACCESS_TOKEN, FORM, GRANT_TYPE, SUBJECT_TOKEN_TYPES
 
 if TYPE_CHECKING:
-    from fastapi_handoff.issuers import Claim
+    from fastapi_handoff.issuers import Issuer
 
 _TEXT: Final = {"type": "string"}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
@@ -24,13 +24,16 @@ def _object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _identity(claims: tuple[Claim, ...]) -> dict[str, Any]:
+def _identity(kind: type[Issuer]) -> dict[str, Any]:
     shown = {
         claim.name: {"description": claim.description, **(_TEXT if claim.required else _TEXT_OR_NULL)}
-        for claim in claims
+        for claim in kind.claims
         if claim.shown
     }
-    return _object({**shown, "grant": _TEXT, "policy": _TEXT})
+    own = {"issuer": {"description": "The issuer's `iss`.", **_TEXT}, "kind": {"const": kind.kind}}
+    schema = _object({**own, **shown, "grant": _TEXT, "policy": _TEXT})
+    # The claims that the policy names, if the kind has such.
+    return {**schema, "additionalProperties": _TEXT} if kind.is_open else schema
 
 
 _AUDIT: Final = _object({"seq": {"type": "integer"}, "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
@@ -44,13 +47,14 @@ _RECEIPT: Final = _object(
         "state": {"type": "string", "enum": ["running", "succeeded", "failed", "interrupted"]},
         "detail": _TEXT_OR_NULL,
         "result": {"description": "What the handler returned: any JSON."},
-        "identity": {"oneOf": [_identity(kind.claims) for kind in KINDS.values()]},
+        "identity": {"oneOf": [_identity(kind) for kind in KINDS.values()]},
         "asserted": _object(
             {
                 "type": _TEXT,
                 "service": _TEXT,
                 "environment": _TEXT_OR_NULL,
                 "artifact_id": _TEXT_OR_NULL,
+                "repository": _TEXT_OR_NULL,
                 "commit": _TEXT_OR_NULL,
                 "time": _TEXT,
             }
@@ -71,8 +75,11 @@ _TOKEN: Final = _object(
 _TOKEN_FORM: Final = _object(
     {
         "grant_type": {"const": GRANT_TYPE},
-        "subject_token": {"type": "string", "description": "The step token: `$BITBUCKET_STEP_OIDC_TOKEN`."},
-        "subject_token_type": {"const": ID_TOKEN},
+        "subject_token": {
+            "type": "string",
+            "description": "What an issuer gave the caller. In Bitbucket Pipelines: `$BITBUCKET_STEP_OIDC_TOKEN`.",
+        },
+        "subject_token_type": {"enum": list(SUBJECT_TOKEN_TYPES)},
         "requested_token_type": {"const": ACCESS_TOKEN},
         "resource": {"type": "string", "format": "uri", "description": "The receiver's URL."},
         "scope": {"type": "string", "description": "Scopes, separated by one space; absent: all that the grant gives."},
@@ -163,7 +170,7 @@ _RECEIPTS: Final[dict[int | str, dict[str, Any]]] = {
 _DPOP: Final = _parameter("DPoP", "The proof (RFC 9449).", maxLength=4096)
 
 TOKEN: Final[dict[str, Any]] = {
-    "summary": "Exchange a step token for an access token (RFC 8693)",
+    "summary": "Exchange a subject token for an access token (RFC 8693)",
     "responses": {
         200: _json("The access token, bound to the proof's key.", _TOKEN),
         **_refusals("token"),

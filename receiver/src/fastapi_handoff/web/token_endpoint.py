@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from fastapi_handoff.issuers import Attested
     from fastapi_handoff.issuers.jwks import IssuerKeys
     from fastapi_handoff.policy import Decision, Grant, Policy
-    from fastapi_handoff.request import RequestContext
+    from fastapi_handoff.request import Checks, RequestContext
     from fastapi_handoff.store import Store
+    from fastapi_handoff.web.token_request import TokenRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,37 @@ class TokenEndpoint:
         body = await read_body(request, TOKEN_BODY_BYTES, "token-request-malformed")
         asked = token_request.parse(body, headers.media_type("token-request-malformed"), self.url)
         now = int(self.clock())
-        attested = await self._verified(asked.unverified_subject_token, now, context)
+        attested = await self._verified(asked, now, context)
         context.actor, context.policy = attested_actor(attested), self.policy.digest
+        context.asserted = attested.asserted
+        if self.policy.knows(attested.issuer.name, attested.claims):
+            context.checks.disclosed = True
+        attested.issuer.admit(attested.claims, context.checks)
         proof = verify_proof(
             headers.one("dpop"), method="POST", url=f"{self.url}/token", now=now, checks=context.checks
         )
-        decision = self.policy.decide(attested.issuer.name, attested.claims, asked.scopes)
+        _require_key(attested, proof, context.checks)
+        decision = self.policy.decide(
+            attested.issuer.name, attested.claims, asked.scopes, default_audience=attested.is_for_default_audience
+        )
         grant = _granted(decision, context)
+        _require_enforced(attested, decision, context.checks)
         members = await self._issue(attested, proof, grant, decision.scopes, now, context)
         return JSONResponse(members, headers={"Cache-Control": "no-store"})
 
-    async def _verified(self, text: str, now: int, context: RequestContext) -> Attested:
-        token = subject_token.parse(text)
+    async def _verified(self, asked: TokenRequest, now: int, context: RequestContext) -> Attested:
+        token = subject_token.parse(asked.unverified_subject_token)
         issuer = subject_token.issuer_of(token, [keys.issuer for keys in self.issuer_keys.values()])
-        key = await self.issuer_keys[issuer.url].key(token.kid)
-        return subject_token.verify(token, key, issuer, audience=self.url, now=now, checks=context.checks)
+        token_request.require_type(asked, issuer)
+        return subject_token.verify(
+            token,
+            await self.issuer_keys[issuer.url].key(token.kid),
+            issuer,
+            audience=self.url,
+            takes_default_audience=self.policy.takes_default_audience(issuer.name),
+            now=now,
+            checks=context.checks,
+        )
 
     async def _issue(
         self, attested: Attested, proof: Proof, grant: Grant, scopes: tuple[str, ...], now: int, context: RequestContext
@@ -107,3 +124,30 @@ def _granted(decision: Decision, context: RequestContext) -> Grant:
         raise Refusal(decision.code or "no-grant-matches", decision.reason or "")
     context.grant = decision.grant.name
     return decision.grant
+
+
+def _require_key(attested: Attested, proof: Proof, checks: Checks) -> None:
+    """Compare the key that a subject token is bound to with the proof's. Raises `Refusal`: `key-mismatch`."""
+    if attested.jkt is None:
+        return
+    if attested.jkt != proof.id.jkt:
+        raise checks.refuse(
+            "cnf.jkt",
+            attested.jkt,
+            proof.id.jkt,
+            "key-mismatch",
+            "the subject token is bound to another key than the proof's: ask its issuer for one with the same key",
+        )
+    checks.passed("cnf.jkt", attested.jkt)
+
+
+def _require_enforced(attested: Attested, decision: Decision, checks: Checks) -> None:
+    """Refuse what would be granted, where the issuer is on trial. Raises `Refusal`: `issuer-audit-only`."""
+    if attested.issuer.mode != "enforce":
+        raise checks.refuse(
+            "mode",
+            "enforce",
+            attested.issuer.mode,
+            "issuer-audit-only",
+            f"`{' '.join(decision.scopes)}` would be granted, but callers of this issuer are only judged and recorded",
+        )

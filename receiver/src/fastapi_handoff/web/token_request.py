@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final, get_args
 from urllib.parse import parse_qsl
 
+from fastapi_handoff.issuers import SubjectTokenType
 from fastapi_handoff.request import SCOPE_CHARACTERS, Refusal
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi_handoff.issuers import Issuer
+
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
-ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
+_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - the name of a type
+ACCESS_TOKEN: Final = f"{_TOKEN_TYPE}access_token"
+SUBJECT_TOKEN_TYPES: Final[Mapping[str, SubjectTokenType]] = {
+    f"{_TOKEN_TYPE}{name}": name for name in get_args(SubjectTokenType)
+}
+"""What a subject token can be, by its name on the wire."""
 FORM: Final = "application/x-www-form-urlencoded"
 
-_FIXED: Final = {"subject_token_type": ID_TOKEN, "requested_token_type": ACCESS_TOKEN}
 _MAX_PARAMETERS: Final = 32
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 _BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -25,6 +34,8 @@ class TokenRequest:
     """What is asked of the token endpoint; its token is unverified."""
 
     unverified_subject_token: str = field(repr=False)
+    subject_token_type: SubjectTokenType
+    """What the client says its token is."""
     scopes: tuple[str, ...]
     """Empty: all that the grant gives."""
 
@@ -41,9 +52,12 @@ def parse(body: bytes, media_type: str | None, resource: str) -> TokenRequest:
     if grant_type != GRANT_TYPE:
         error = "unsupported_grant_type" if grant_type else "invalid_request"
         raise Refusal("token-request-malformed", f"`grant_type` is not `{GRANT_TYPE}`", error=error)
-    for name, expected in _FIXED.items():
-        if parameters.get(name) != expected:
-            raise Refusal("token-request-malformed", f"`{name}` is not `{expected}`")
+    subject_token_type = SUBJECT_TOKEN_TYPES.get(parameters.get("subject_token_type", ""))
+    if subject_token_type is None:
+        known = ", ".join(f"`{name}`" for name in SUBJECT_TOKEN_TYPES)
+        raise Refusal("token-request-malformed", f"`subject_token_type` is none of {known}")
+    if parameters.get("requested_token_type") != ACCESS_TOKEN:
+        raise Refusal("token-request-malformed", f"`requested_token_type` is not `{ACCESS_TOKEN}`")
     if not parameters.get("subject_token"):
         raise Refusal("token-request-malformed", "`subject_token` is missing")
     for name in ("actor_token", "actor_token_type", "audience"):
@@ -58,7 +72,19 @@ def parse(body: bytes, media_type: str | None, resource: str) -> TokenRequest:
         raise Refusal("token-request-malformed", detail, error="invalid_scope")
     if scope is not None and not _SCOPE.fullmatch(scope):
         raise Refusal("token-request-malformed", "`scope` is not scopes separated by one space", error="invalid_scope")
-    return TokenRequest(parameters["subject_token"], tuple(scope.split(" ")) if scope else ())
+    return TokenRequest(parameters["subject_token"], subject_token_type, tuple(scope.split(" ")) if scope else ())
+
+
+def require_type(asked: TokenRequest, issuer: Issuer) -> None:
+    """Compare what the client calls its token with what tokens of the issuer are.
+
+    Where an identity provider signs ID tokens and access tokens with the same keys, one must not pass for the other.
+    Raises `Refusal`: `token-request-malformed`.
+    """
+    if asked.subject_token_type != issuer.subject_token_type:
+        raise Refusal(
+            "token-request-malformed", "`subject_token_type` is not what tokens of this issuer are exchanged as"
+        )
 
 
 def _parameters(body: bytes) -> dict[str, str]:

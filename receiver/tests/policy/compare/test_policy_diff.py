@@ -17,7 +17,7 @@ from fastapi_handoff.policy.compare.access import Event
 from fastapi_handoff.policy.compare.diff import compare
 from fastapi_handoff.policy.compare.walk import Budget, texts
 from fastapi_handoff.policy.patterns import matches, tokens_of
-from helpers.policies import API, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy
+from helpers.policies import API, HEAD, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy
 
 
 def branches(*names: str) -> Policy:
@@ -268,3 +268,46 @@ def test_witness_is_a_name_that_git_allows_where_there_is_one() -> None:
         name = next(texts([], Budget(), must_fit=pattern))
         is_allowed = subprocess.run(["git", "check-ref-format", f"refs/heads/{name}"], check=False).returncode == 0
         assert is_allowed == (pattern != "..*"), name
+
+
+OKTA = """
+[[issuers]]
+name = "okta"
+kind = "okta"
+issuer = "https://acme.okta.com/oauth2/aus1"
+audience = "https://api.acme.dev/handoff"
+mode = "enforce"
+"""
+
+
+def okta(*matches: str, head: str = OKTA) -> Policy:
+    tables = [
+        f'[[grants]]\nname = "g{n}"\nissuer = "okta"\nscopes = ["a"]\nmatch = {{ cid = "0oa1", {each} }}\n'
+        for n, each in enumerate(matches)
+    ]
+    return Policy.parse((HEAD + head + "\n".join(tables)).encode(), "handoff.toml")
+
+
+def test_list_of_words_is_wider_the_fewer_words_it_asks_for() -> None:
+    base, head = okta('scp = "read write"'), okta('scp = "write"')
+    (change,) = compare(base, head).gains
+    assert change.witness.claims == {"cid": "0oa1", "scp": "write"}
+    assert compare(head, base).gains == ()
+    assert compare(okta('scp = "a b"', 'scp = "b"'), okta('scp = "b a"')).gains == ()
+
+
+def test_issuer_that_is_enforced_from_now_on_is_a_gain() -> None:
+    base, head = okta('scp = "a"', head=OKTA.replace("enforce", "audit")), okta('scp = "a"')
+    assert [change.grant for change in compare(base, head).gains] == ["g0"]
+    assert [change.grant for change in compare(head, base).losses] == ["g0"]
+    assert compare(base, head).new_issuers == ()
+
+
+def test_default_audience_is_a_gain_of_tokens_that_others_could_use() -> None:
+    base, head = policy('branch = "main"'), policy('branch = "main"\ndefault_audience = true')
+    (change,) = compare(base, head).gains
+    claims = change.witness.claims
+    assert change.witness.default_audience
+    assert head.decide("bitbucket", claims, ["deploy"], default_audience=True).grant is not None
+    assert base.decide("bitbucket", claims, ["deploy"], default_audience=True).grant is None
+    assert compare(head, base).gains == ()

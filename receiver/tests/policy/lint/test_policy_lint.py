@@ -10,7 +10,7 @@ import pytest
 from fastapi_handoff import Handoff, Policy, PolicyError
 from fastapi_handoff.policy.lint import RULES, Knowledge, lint
 from fastapi_handoff.policy.patterns import matches
-from helpers.policies import API, HEAD, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy, text
+from helpers.policies import API, HEAD, OTHER_WORKSPACE, PRODUCTION, STAGING, TWO_ISSUERS, WEB, WORKSPACE, policy, text
 
 KNOWN = Knowledge(
     needed_scopes={"deploy": ("service.deployed",), "audit:write": ("POST /audit",)},
@@ -104,9 +104,7 @@ def test_repository_of_two_workspaces_is_found() -> None:
 
 
 def test_two_issuers_of_one_workspace_are_found() -> None:
-    assert "duplicate-id" in found(
-        policy(MAIN, head=TWO_ISSUERS.replace('workspace = "umbrella"', 'workspace = "acme"'))
-    )
+    assert "duplicate-id" in found(policy(MAIN, head=TWO_ISSUERS.replace(OTHER_WORKSPACE, WORKSPACE)))
 
 
 @pytest.mark.parametrize("grant", [grant for rule, leaks, _ in LEAKS[:2] for grant in leaks])

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from fastapi_handoff.issuers import KINDS
 from fastapi_handoff.policy.compare.walk import texts
 from fastapi_handoff.policy.patterns import is_literal, literal_start
 
@@ -93,7 +92,9 @@ class Granted:
         return any(scope in grant.scopes and _fits(grant, claims) for grant in self.grants)
 
 
-def find_caller(kind: str, inside: Reach, outside: Sequence[Reach], budget: Budget) -> dict[str, str] | None:
+def find_caller(
+    table: Sequence[Claim], inside: Reach, outside: Sequence[Reach], budget: Budget
+) -> dict[str, str] | None:
     """Return claims of a caller that `inside` covers and none of `outside` does, or `None`: there is no such caller.
 
     Claims are by our names; an absent claim is absent. The caller is the simplest one: the shortest branch that Git
@@ -105,7 +106,7 @@ def find_caller(kind: str, inside: Reach, outside: Sequence[Reach], budget: Budg
     if any(not reach.shadows and _is_part(reach.grant, inside.grant) for reach in relevant):
         return None
     shadows = [*inside.shadows, *(shadow for reach in relevant for shadow in reach.shadows)]
-    claims = [claim for claim in KINDS[kind].claims if claim.match is not None]
+    claims = [claim for claim in table if claim.match is not None]
     # Globs come last in the table's order and first here: only the first axis is walked no further than needed.
     axes = [
         _values(claim, asked.get(claim.name), [reach.grant for reach in relevant], shadows, budget)
@@ -126,6 +127,9 @@ def _values(
     claim: Claim, asked: Condition | None, outside: Iterable[Grant], shadows: Iterable[Grant], budget: Budget
 ) -> Iterator[str | None]:
     """Yield values of a claim, among them one for each way in which grants can differ over it; `None` is absent."""
+    if claim.is_list:
+        yield from _word_lists(claim, asked, shadows, budget)
+        return
     if asked is not None and (not claim.is_pattern or is_literal(asked.expected)):
         yield asked.expected
         return
@@ -146,6 +150,19 @@ def _values(
     everywhere = [c.expected for grant in (*outside, *shadows) for c in grant.conditions if c.claim == claim.name]
     yield None if not claim.required else _fresh_value(claim, everywhere)
     yield from dict.fromkeys(named)
+
+
+def _word_lists(
+    claim: Claim, asked: Condition | None, shadows: Iterable[Grant], budget: Budget
+) -> Iterator[str | None]:
+    """Yield lists of words: what is asked and no more, then with what takes grants out of reach."""
+    own = asked.expected.split(" ") if asked is not None else []
+    more = dict.fromkeys(c.expected for grant in shadows for c in grant.conditions if c.claim == claim.name)
+    for count in range(len(more) + 1):
+        for chosen in itertools.combinations(more, count):
+            budget.spend()
+            words = dict.fromkeys([*own, *(word for each in chosen for word in each.split(" "))])
+            yield " ".join(words) or (None if not claim.required else "x")
 
 
 def _fresh_value(claim: Claim, taken: Iterable[str]) -> str:
@@ -173,7 +190,7 @@ def _excludes(asked: Mapping[str, Condition], grant: Grant) -> bool:
 
 
 def _are_apart(one: Condition, other: Condition) -> bool:
-    if one.expected == other.expected:
+    if one.expected == other.expected or one.is_list:
         return False
     if not one.is_pattern or (is_literal(one.expected) and is_literal(other.expected)):
         return True

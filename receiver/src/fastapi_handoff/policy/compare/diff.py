@@ -7,16 +7,17 @@ same scopes for the same events. A new grant is held against all old ones togeth
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fastapi_handoff.policy.compare.access import Event, Granted, events_of, find_caller
 from fastapi_handoff.policy.compare.walk import Budget
+from fastapi_handoff.policy.file import table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from fastapi_handoff.issuers import IssuerSettings
+    from fastapi_handoff.issuers import Claim, IssuerSettings
     from fastapi_handoff.policy.model import Grant, Policy
 
 Trust = tuple[tuple[str, str], ...]
@@ -38,6 +39,8 @@ class Witness:
     service: str | None
     """What the event is about, where only that makes the difference; else `None`."""
     environment_name: str | None
+    default_audience: bool = False
+    """Whether its token is meant for all services of its tenant, and not for this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,22 +89,37 @@ def compare(base: Policy | None, head: Policy) -> PolicyDiff:
 def _gains(base: Policy | None, head: Policy) -> tuple[Change, ...]:
     budget = Budget()
     old = {} if base is None else _by_callers(base)
-    kinds = {settings.name: settings.kind for settings in head.issuers}
+    tables = {settings.name: table_of(settings) for settings in head.issuers}
     found: list[Change] = []
     positions = {grant.name: position for position, grant in enumerate(head.grants)}
     for callers, grants in _by_callers(head).items():
-        own, others = Granted(grants), Granted(old.get(callers, []))
-        for grant in grants:
-            found.extend(_changes(kinds[grant.issuer], grant, positions[grant.name], own, others, budget))
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        for default_audience in (False, True):
+            # For the receiver's own audience every grant counts; for the tenant's default one, those that say so.
+            own, others = (
+                Granted([grant for grant in each if grant.takes(default_audience=default_audience)])
+                for each in (grants, old.get(callers, []))
+            )
+            for grant in own.grants:
+                for change in _changes(tables[grant.issuer], grant, positions[grant.name], own, others, budget):
+                    if (change.grant, change.scopes) not in seen or not default_audience:
+                        found.append(_with_audience(change, default_audience=default_audience))
+                    seen.add((change.grant, change.scopes))
     return tuple(sorted(found, key=lambda change: change.position))
 
 
-def _changes(kind: str, grant: Grant, position: int, own: Granted, others: Granted, budget: Budget) -> list[Change]:
+def _with_audience(change: Change, *, default_audience: bool) -> Change:
+    return replace(change, witness=replace(change.witness, default_audience=default_audience))
+
+
+def _changes(
+    table: Sequence[Claim], grant: Grant, position: int, own: Granted, others: Granted, budget: Budget
+) -> list[Change]:
     scopes: dict[tuple[Event, tuple[tuple[str, str], ...]], list[str]] = defaultdict(list)
     for scope in grant.scopes:
         for event in events_of(grant):
             inside = next(reach for reach in own.reaches(scope, event) if reach.grant is grant)
-            caller = find_caller(kind, inside, others.reaches(scope, event), budget)
+            caller = find_caller(table, inside, others.reaches(scope, event), budget)
             if caller is not None:
                 scopes[event, tuple(caller.items())].append(scope)
     changes = []
@@ -133,18 +151,29 @@ def _trusts(policy: Policy) -> dict[str, Trust]:
 
 
 def _trust(settings: IssuerSettings) -> Trust:
-    return tuple(sorted((key, repr(value)) for key, value in settings.model_dump(exclude={"name"}).items()))
+    return tuple(sorted((key, repr(value)) for key, value in settings.model_dump(exclude={"name", "mode"}).items()))
 
 
 def _by_callers(policy: Policy) -> dict[_Callers, list[Grant]]:
     """Return the grants in the file's order, apart by what no two of them can share a caller over."""
     trusts = _trusts(policy)
     grants: dict[_Callers, list[Grant]] = defaultdict(list)
+    enforced = {settings.name for settings in policy.issuers if settings.mode == "enforce"}
     for grant in policy.grants:
+        if grant.issuer not in enforced:
+            # Judged and recorded, or not trusted at all: nothing is given.
+            continue
         ids = frozenset((each.claim, each.expected) for each in grant.conditions if each.pinned)
         grants[trusts[grant.issuer], ids].append(grant)
     return grants
 
 
 def _content(grant: Grant, trust: Trust) -> tuple[object, ...]:
-    return (trust, grant.conditions, frozenset(grant.scopes), grant.environment_name, grant.services)
+    return (
+        trust,
+        grant.default_audience,
+        grant.conditions,
+        frozenset(grant.scopes),
+        grant.environment_name,
+        grant.services,
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fastapi_handoff.issuers import KINDS
-from fastapi_handoff.policy.lint.base import Rule, asked, kind_of, path_of, quoted, writes
+from fastapi_handoff.policy.file import table_of
+from fastapi_handoff.policy.lint.base import Rule, asked, path_of, quoted, settings_of, writes
 from fastapi_handoff.policy.patterns import tokens_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def fits_every_name(pattern: str) -> bool:
 def _check(policy: Policy, _known: Knowledge) -> Iterator[Found]:
     for position, grant in enumerate(policy.grants):
         branch = asked(grant, "branch")
-        has_branches = any(claim.match == "branch" for claim in KINDS[kind_of(policy, grant)].claims)
+        has_branches = any(claim.match == "branch" for claim in table_of(settings_of(policy, grant)))
         if not has_branches or not writes(grant) or (branch is not None and not fits_every_name(branch.expected)):
             continue
         how = "It asks for no branch" if branch is None else f"`{branch.expected}` asks for no name in the branch"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from fastapi_handoff.issuers import IssuerSettings
     from fastapi_handoff.policy.model import Condition, Grant, Policy
     from fastapi_handoff.policy.source import Path
 
@@ -87,9 +88,9 @@ def path_of(policy: Policy, position: int, key: str) -> Path:
     return in_match if in_match in policy.source.lines else ("grants", position, key)
 
 
-def kind_of(policy: Policy, grant: Grant) -> str:
-    """Return the kind of a grant's issuer."""
-    return next(settings.kind for settings in policy.issuers if settings.name == grant.issuer)
+def settings_of(policy: Policy, grant: Grant) -> IssuerSettings:
+    """Return the settings of a grant's issuer."""
+    return next(settings for settings in policy.issuers if settings.name == grant.issuer)
 
 
 def pins(grant: Grant) -> tuple[str, frozenset[tuple[str, str]]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi_handoff.policy.compare.access import Reach, events_of, find_caller
 from fastapi_handoff.policy.compare.walk import Budget
-from fastapi_handoff.policy.lint.base import Rule, kind_of, pins
+from fastapi_handoff.policy.file import table_of
+from fastapi_handoff.policy.lint.base import Rule, pins, settings_of
 from fastapi_handoff.policy.mistakes import PolicyError
 
 if TYPE_CHECKING:
@@ -52,13 +53,15 @@ def _check(policy: Policy, _known: Knowledge) -> Iterator[Found]:
 
 def _swallows(policy: Policy, wider: Grant, grant: Grant, *, earlier: bool) -> bool:
     limits_events = grant.services is not None or grant.environment_name is not None
+    if grant.default_audience and not wider.default_audience:
+        return False
     if not set(grant.scopes) <= set(wider.scopes) or (limits_events and not earlier):
         # An earlier grant with limits keeps its callers from a later one without.
         return False
     if not all(event.is_let_through(wider) for event in events_of(grant)):
         return False
     try:
-        caller = find_caller(kind_of(policy, grant), Reach(grant, ()), [Reach(wider, ())], Budget(_STEPS))
+        caller = find_caller(table_of(settings_of(policy, grant)), Reach(grant, ()), [Reach(wider, ())], Budget(_STEPS))
     except PolicyError:
         return False
     return caller is None

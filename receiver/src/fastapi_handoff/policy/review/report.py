@@ -38,6 +38,7 @@ class ReportedCaller(_Part):
         default=None, description="What the event is about, where only that makes the difference."
     )
     environment_name: str | None = Field(default=None, description="Likewise.")
+    default_audience: bool | None = Field(default=None, description="Whether its token is for the default audience.")
 
 
 class ReportedChange(_Part):

@@ -191,6 +191,7 @@ def _change(policy: Policy, change: Change, sentence: str) -> ReportedChange:
             claims=dict(witness.claims),
             service=witness.service,
             environment_name=witness.environment_name,
+            default_audience=witness.default_audience or None,
         ),
         sentence=sentence,
     )

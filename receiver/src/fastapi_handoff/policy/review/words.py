@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi_handoff.issuers import KINDS
+from fastapi_handoff.policy.file import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,8 +17,8 @@ _LONGEST = 120
 
 def caller(policy: Policy, issuer: str, claims: Mapping[str, str]) -> str:
     """Return who a caller is: `a caller with repository …, branch … and no environment`."""
-    kind = next(settings.kind for settings in policy.issuers if settings.name == issuer)
-    matchable = [claim for claim in KINDS[kind].claims if claim.match is not None]
+    settings = next(settings for settings in policy.issuers if settings.name == issuer)
+    matchable = [claim for claim in table_of(settings) if claim.match is not None]
     has = [f"{claim.match} `{short(claims[claim.name])}`" for claim in matchable if claim.name in claims]
     lacks = [f"no {claim.match}" for claim in matchable if claim.name not in claims]
     of = f" of issuer `{issuer}`" if len(policy.issuers) > 1 else ""
@@ -28,6 +28,8 @@ def caller(policy: Policy, issuer: str, claims: Mapping[str, str]) -> str:
 def gain(policy: Policy, change: Change, diff: PolicyDiff, *, has_base: bool) -> str:
     """Return what a grant of `policy` newly gives, and to whom for example."""
     who = caller(policy, change.witness.issuer, change.witness.claims)
+    if change.witness.default_audience:
+        who += ", and a token for the default audience,"
     what = f"{who[0].upper()}{who[1:]} gets {scopes(change.scopes)} by grant `{change.grant}`"
     if change.witness.service is not None:
         return f"{what} for {_event(change)}; the base gives it for other events only."
@@ -46,9 +48,10 @@ def loss(policy: Policy, change: Change) -> str:
 
 
 def issuer(policy: Policy, name: str) -> str:
-    """Return whom an issuer of the policy stands for: its settings, but for the name."""
+    """Return whom an issuer of the policy stands for: its kind, and what its table says of it."""
     settings = next(settings for settings in policy.issuers if settings.name == name)
-    return listed([f"{key} `{short(str(value))}`" for key, value in settings.model_dump(exclude={"name"}).items()])
+    said = settings.model_dump(exclude={"name", "kind"}, exclude_defaults=True, exclude_none=True)
+    return listed([f"{key} `{short(str(value))}`" for key, value in {"kind": settings.kind, **said}.items()])
 
 
 def scopes(names: Iterable[str]) -> str:
