@@ -105,6 +105,21 @@ async def test_token_of_an_issuer_that_the_policy_dropped_is_void(receivers, pol
     assert (response.status_code, response.json()["code"]) == (401, "token-invalid")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [('workspace = "umbrella"', 'workspace = "elsewhere"'), (SECOND_UUID, WORKSPACE_UUID.replace("1", "7"))],
+)
+async def test_token_of_an_issuer_that_the_policy_corrected_is_void(receivers, policy_file, before, after) -> None:
+    old = await receivers()
+    second = Pipe(URL, clock=old.clock)
+    token = await second.access_token(old.client, SECOND_KEY.sign(second_claims(old)))
+    policy_file.write_text(policy_file.read_text().replace(before, after.replace("{7777", "{8888")))
+    new = await receivers()
+    content = event(event_id(), workspace="umbrella", workspace_uuid=SECOND_UUID)
+    response = await second.deliver(new.client, token, content)
+    assert (response.status_code, response.json()["code"]) == (401, "token-invalid")
+
+
 def test_one_issuer_under_two_names_does_not_start(policy_file, store_url) -> None:
     policy_file.write_text(policy_file.read_text().replace('workspace = "umbrella"', 'workspace = "acme"'))
     with pytest.raises(PolicyError, match="the same one"):

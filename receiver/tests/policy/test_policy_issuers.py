@@ -77,6 +77,10 @@ def test_issuers_alone_are_a_policy(tmp_path: Path) -> None:
             ":16: `grants[1].match.repository`: is given twice: once as `repository`",
         ),
         ('match = { repository = "acme/api" }', ":15: `grants[1].match.repository`: is not a UUID as Bitbucket writes"),
+        (
+            f'match = {{ repository = "{REPOSITORY_UUID}", branch = "refs/heads/main" }}',
+            ":15: `grants[1].match.branch`: is a branch's plain name",
+        ),
         ("match = { repository = 7 }", ":15: `grants[1].match.repository`: input should be a valid string"),
     ],
 )
@@ -98,3 +102,9 @@ def test_two_issuers_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_unknown_kind_of_issuer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r":8: `issuers\[1\]\.kind`: "):
         load(tmp_path, f'name = "a"\nrepository = "{REPOSITORY_UUID}"', head=HEAD.replace('kind = "b', 'kind = "g'))
+
+
+def test_name_of_an_issuer_that_could_forge_a_line_of_a_log_is_refused(tmp_path: Path) -> None:
+    head = HEAD.replace('workspace = "acme"', 'name = "a\\nb"\nworkspace = "acme"', 1)
+    with pytest.raises(PolicyError, match=r"`bitbucket\.name`"):
+        load(tmp_path, f'name = "a"\nrepository = "{REPOSITORY_UUID}"', head=head)

@@ -70,7 +70,7 @@ class DPoPAuthenticator:
         grant = self.policy.grant(token.grant)
         is_trusted = any(
             (issuer.name, issuer.url, issuer.kind) == (token.issuer, token.issuer_url, token.kind)
-            and token.claims.get(issuer.source) == token.source
+            and issuer.has_attested(token.claims, token.source)
             for issuer in self.issuers
         )
         if (

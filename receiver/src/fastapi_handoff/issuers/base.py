@@ -113,8 +113,11 @@ class Issuer:
     """
     algorithms: frozenset[str]
     """The JWS algorithms its tokens may be signed with. The token does not choose."""
-    types: frozenset[str] = frozenset({"jwt", ""})
-    """The `typ` that its tokens' headers may have, as `media_type` returns it; empty text: none."""
+    types: frozenset[str] | None = frozenset({"jwt", ""})
+    """The `typ` that its tokens' headers may have, as `media_type` returns it; empty text: none.
+
+    `None` where the provider does not say: any but those of this package's own tokens and proofs.
+    """
     subject_token_type: SubjectTokenType
     """What its tokens are to the token endpoint, so that one of another use does not pass for them."""
     replay_claim: str | None = None
@@ -140,6 +143,11 @@ class Issuer:
         """Where its keys are: configured, never taken from a token."""
         self.expected = expected
         """Claims, by the issuer's own names, that every one of its tokens must have with exactly this value."""
+
+    def has_attested(self, claims: Mapping[str, str], source: str) -> bool:
+        """Return whether this issuer, as the policy has it now, could have attested claims, by our names."""
+        pinned = {claim.name: self.expected[claim.claim] for claim in self.claims if claim.claim in self.expected}
+        return claims.get(self.source) == source and all(claims.get(name) == value for name, value in pinned.items())
 
     @classmethod
     def from_settings(cls, settings: Any, bitbucket_url: str) -> Issuer:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings, claims_of
+from fastapi_handoff.issuers.base import Claim, Issuer, IssuerName, IssuerSettings, claims_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 Uuid = Annotated[str, StringConstraints(pattern=r"^\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}$")]
 """As Bitbucket writes it: in braces, lower case."""
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=100)]
-Branch = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f~^:\[\]\\]+$", max_length=255)]
+
+
+def _plain(branch: str) -> str:
+    if branch.startswith("refs/"):
+        raise ValueError("is a branch's plain name, without `refs/heads/`")
+    return branch
+
+
+Branch = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x20\x7f~^:\[\]\\]+$", max_length=255), AfterValidator(_plain)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +84,7 @@ class BitbucketStep:
 class BitbucketSettings(IssuerSettings):
     """Whose identity provider is trusted. Keys are fetched from this workspace's issuer only."""
 
-    name: str = "bitbucket"
+    name: IssuerName = "bitbucket"
     kind: Literal["bitbucket"] = "bitbucket"
     workspace: Slug = Field(description="The workspace's slug: it is part of the issuer's URL.")
     workspace_uuid: Uuid = Field(description="The workspace's immutable id: a slug can be renamed and taken over.")
@@ -88,6 +98,7 @@ class Bitbucket(Issuer):
     view = BitbucketStep
     source = "repository_uuid"
     algorithms = frozenset({"RS256"})
+    types = None
     subject_token_type = "id_token"  # noqa: S105 - the name of a type
     settings = BitbucketSettings
     audience_advice = "add it to the step's `oidc: audiences`"

@@ -107,7 +107,8 @@ def issuer_of(token: UnverifiedSubjectToken, trusted: Iterable[Issuer]) -> Issue
     if token.alg not in issuer.algorithms:
         algorithms = " or ".join(f"`{name}`" for name in sorted(issuer.algorithms))
         raise Refusal("step-token-signature-invalid", f"the subject token is not signed with {algorithms}")
-    if token.typ not in issuer.types:
+    is_typ_ours = token.typ in {"at+jwt", "dpop+jwt"}
+    if is_typ_ours if issuer.types is None else token.typ not in issuer.types:
         raise Refusal("step-token-malformed", "the subject token's `typ` is not that of this issuer's tokens")
     return issuer
 

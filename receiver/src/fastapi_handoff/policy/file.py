@@ -78,13 +78,6 @@ class _GrantTable(_Named):
         "the workspace talks to, and each of them could use the token here.",
     )
 
-    @field_validator("branch", check_fields=False)
-    @classmethod
-    def _plain_branch(cls, value: str | None) -> str | None:
-        if value is not None and value.startswith("refs/"):
-            raise ValueError("is a branch's plain name, without `refs/heads/`")
-        return value
-
 
 def _matchable(table: Iterable[Claim]) -> dict[str, Claim]:
     """Return the claims of a table that a grant can ask for, by the key that asks."""

@@ -65,9 +65,9 @@ async def test_issuer_that_is_off_is_unknown_and_its_keys_are_not_fetched(receiv
     assert issuer.fetches == 0
 
 
-@pytest.mark.parametrize(("mode", "status"), [("enforce", 503), ("audit", 200), ("off", 200)])
-async def test_readiness_hangs_on_enforced_issuers_only(
-    mode: str, status: int, receivers, policy_file, issuer: IssuerServer
+@pytest.mark.parametrize(("mode", "word"), [("enforce", "warning"), ("audit", "ok"), ("off", "ok")])
+async def test_issuer_without_keys_is_its_own_callers_outage_and_told_where_it_is_enforced(
+    mode: str, word: str, receivers, policy_file, issuer: IssuerServer
 ) -> None:
     change(policy_file, issuer, ci=f'mode = "{mode}"')
     receiver = await receivers()
@@ -75,7 +75,8 @@ async def test_readiness_hangs_on_enforced_issuers_only(
     issuer.respond = lambda request: (
         issuer.send(request, b"", 500) if request.path.startswith("/oidc") else answer(request)
     )
-    assert (await receiver.client.get(f"{URL}/health")).status_code == status
+    health = await receiver.client.get(f"{URL}/health")
+    assert (health.status_code, health.json()["checks"]["issuer_keys"]) == (200, word)
 
 
 async def test_person_is_let_in_where_the_policy_says_so(receivers, policy_file, issuer) -> None:
