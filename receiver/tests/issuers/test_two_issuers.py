@@ -31,7 +31,7 @@ def policy_file(tmp_path):
     path.write_text(
         f'{POLICY}\n[[issuers]]\nname = "second"\nkind = "bitbucket"\nworkspace = "umbrella"\n'
         f'workspace_uuid = "{SECOND_UUID}"\n\n'
-        f"# handoff: allow foreign-workspace, because these tests give two issuers one repository on purpose\n"
+        "# handoff: allow foreign-workspace, because these tests give two issuers one repository on purpose\n"
         f'[[grants]]{grant}issuer = "second"\n'
     )
     return path
