@@ -62,6 +62,7 @@ LEAKS = [
             f'{MAIN}\nservices = ["api"]' + and_another('branch = "ma*"'),
         ],
     ),
+    ("default-audience", [f"{MAIN}\ndefault_audience = true"], [f"{MAIN}\ndefault_audience = false"]),
     ("unused-scope", [f'{MAIN}\nscopes = ["deploy", "sync"]'], [MAIN]),
     ("unused-grant", [f'{MAIN}\nname = "never used"'], [MAIN]),
     ("untested-grant", [MAIN], []),

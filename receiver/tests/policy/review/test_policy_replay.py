@@ -96,6 +96,14 @@ async def test_scopes_that_were_granted_together_must_still_be(store: Store, run
     assert (code, out.splitlines()[-1]) == (0, "1 decisions: 0 unchanged, 1 refused now, 0 granted now, 0 undecided")
 
 
+async def test_issuer_on_trial_gives_nothing(store: Store, run) -> None:
+    await add(store, exchange("accepted"), exchange("refused", code="no-grant-matches", branch="x"))
+    on_trial = written(MAIN).replace('workspace = "acme"', 'workspace = "acme"\nmode = "audit"')
+    code, out, _ = await run("replay", on_trial)
+    assert (code, out.splitlines()[-1]) == (0, "2 decisions: 1 unchanged, 1 refused now, 0 granted now, 0 undecided")
+    assert "its issuer's mode is `audit`" in out
+
+
 async def test_only_the_last_days_are_looked_at(store: Store, run) -> None:
     old = time.time() - 10 * 86_400
     await add(store, exchange("accepted"), clock=lambda: old)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi_handoff.policy.lint import (
     any_branch,
     caller_chosen_claim,
+    default_audience,
     duplicate_id,
     environment_not_pinned,
     foreign_workspace,
@@ -35,6 +36,7 @@ RULES: Final[tuple[Rule, ...]] = (
     foreign_workspace.RULE,
     duplicate_id.RULE,
     wider_sibling.RULE,
+    default_audience.RULE,
     unused_scope.RULE,
     unheld_scope.RULE,
     unused_grant.RULE,

@@ -82,6 +82,13 @@ def _decide(policy: Policy, record: dict[str, Any], found: Replay, bitbucket_url
             found.undecided += 1
         return
     claims = known_claims(settings, actor)
+    if settings.mode != "enforce":
+        # Judged and recorded at most: nothing is given.
+        if was_granted:
+            found.keep(_changed(record, settings.name, claims, granted, f"its issuer's mode is `{settings.mode}`"))
+        else:
+            found.unchanged += 1
+        return
     decision = policy.decide(settings.name, claims, granted)
     if was_granted == (decision.grant is not None) and record["code"] != "scope-not-granted":
         found.unchanged += 1
