@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import threading
 import time
@@ -167,3 +169,38 @@ async def test_event_whose_handler_the_app_has_not_any_more_fails_and_says_so(
     response = await receiver.pipe.poll(replica.client, token, contents[1]["id"])
     assert response.json()["state"] == "failed"
     assert "the handler was not started" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_worker_that_was_forked_after_the_app_was_loaded_starts_nothing_of_another(
+    policy_file, store_url, issuer, sql, tmp_path
+) -> None:
+    """As with `gunicorn --preload`: one object, and a copy of it in each worker."""
+    receiver = Receiver(policy_file, store_url, issuer, inline_timeout=0.05, lease=0.9)
+    runs = tmp_path / "runs"
+    runs.touch()
+
+    async def slow(_: object) -> None:
+        with runs.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        await asyncio.sleep(1.5)
+
+    receiver.behave = slow
+
+    async def serve(*, delivers: bool) -> None:
+        async with receiver.handoff.lifespan(receiver.app):
+            if delivers:
+                token = await receiver.access_token()
+                await receiver.pipe.deliver(receiver.client, token, event(event_id()))
+            await asyncio.sleep(2.5)
+
+    other = os.fork()
+    if other == 0:
+        with contextlib.suppress(BaseException):
+            asyncio.run(serve(delivers=False))
+        os._exit(0)
+    asyncio.run(serve(delivers=True))
+    os.waitpid(other, 0)
+
+    assert runs.read_text().split() == [str(os.getpid())]
+    assert sql("SELECT state, attempts FROM receipts") == [("succeeded", 1)]

@@ -75,7 +75,7 @@ async def test_cell(store, sql, happening: Happening, state: State) -> None:
             step(state, happening)
         return
     to, records, owner, attempts, told = expected
-    table = ReceiptTable(OURS, resource="POST /handoff/events", clock=lambda: 1_800_000_000.0, lease=60)
+    table = ReceiptTable(resource="POST /handoff/events", clock=lambda: 1_800_000_000.0, lease=60)
     before = "another" if state.value in OPEN else None
     values = chain.receipt(1, state=state.value, result=None, attempts=1, lease_owner=before)
 
@@ -95,6 +95,9 @@ async def test_cell(store, sql, happening: Happening, state: State) -> None:
 
     [stored] = sql("SELECT state, lease_owner, attempts, audit_seq, audit_hash, completed_at, result FROM receipts")
     owner = before if owner is SAME else owner
+    if owner == OURS:
+        owner = after["lease_owner"]
+        assert table.lease_of(after) is Lease.OURS
     assert stored[:3] == (to, owner, 1 + attempts) == (after["state"], after["lease_owner"], after["attempts"])
     written = [json.loads(text) for (text,) in sql("SELECT record FROM audit_records ORDER BY seq")]
     assert [(record["action"], record["decision"]) for record in written[1:]] == records
@@ -105,7 +108,7 @@ async def test_cell(store, sql, happening: Happening, state: State) -> None:
     assert named["receipt"] == receipt_digest(after)
     assert (stored[5] is not None) == (named["action"] == "event.outcome")
     assert stored[6] == ("8" if happening in ends else None)
-    if stored[1] is not None and stored[1] == OURS:
+    if expected[2] == OURS:
         [(until,)] = sql("SELECT lease_until FROM receipts")
         assert until > 1_000_000
     # Nothing is done, and nothing recorded, for a row that is not that one any more.

@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from fastapi_handoff.audit import append
 from fastapi_handoff.dispatch.receipt import Receipt, key_of
@@ -53,7 +52,7 @@ class Dispatcher:
         self._clock = clock
         self._inline_timeout = inline_timeout
         self._lease = lease
-        self._table = ReceiptTable(uuid4().hex, resource=resource, clock=clock, lease=lease)
+        self._table = ReceiptTable(resource=resource, clock=clock, lease=lease)
         self._runs = Runs(store, self._table, threads)
         self._look_now = asyncio.Event()
         self._steady_since: float | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -96,12 +98,21 @@ class LeaseLost(Exception):  # noqa: N818 - undoes a transaction
 class ReceiptTable:
     """The receipts, as one process changes them. Every method works inside a job of the store."""
 
-    def __init__(self, owner: str, *, resource: str, clock: Clock, lease: float) -> None:
+    def __init__(self, *, resource: str, clock: Clock, lease: float) -> None:
         self.resource = resource
         """What records say was asked: the method and path of the events' endpoint."""
-        self._owner = owner
+        self._owners: dict[int, str] = {}
         self._clock = clock
         self._lease = int(lease * 1_000_000)
+
+    @property
+    def _owner(self) -> str:
+        """The name under which this process has leases.
+
+        Each process has one of its own: a server that loads the app before it forks would otherwise give all its
+        workers the same, and each would take the others' leases for its own.
+        """
+        return self._owners.setdefault(os.getpid(), uuid4().hex)
 
     def now(self) -> int:
         """Return the time that receipts and records show: this process's, unix microseconds."""
