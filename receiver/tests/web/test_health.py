@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fastapi_handoff import handoff as handoff_module
+from fastapi_handoff.store.tables import VERSION_TABLE
 from fastapi_handoff.web import health as web_health
 from helpers.receiver_app import URL
 
@@ -115,3 +117,21 @@ async def test_health_checks_are_no_lever(receiver, monkeypatch) -> None:
     for answer in await asyncio.gather(*(health(receiver) for _ in range(30))):
         assert answer == (200, WELL)
     assert writes <= 4, "two for a try, and perhaps a second has passed"
+
+
+async def test_schema_of_another_version_is_not_used_until_it_is_the_right_one(receivers, sql, monkeypatch) -> None:
+    monkeypatch.setattr(handoff_module, "_OPEN_AGAIN_SECONDS", 0.1)
+    await receivers()
+    version = sql(f"SELECT version_num FROM {VERSION_TABLE}")[0][0]
+    sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    late = await receivers()
+    status, checks = await health(late)
+    assert (status, checks["store"]) == (503, "failed")
+    exchange = await late.pipe.exchange(late.client, late.step_token())
+    assert (exchange.status_code, exchange.json()["code"]) == (503, "store-unavailable")
+    sql(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'")
+    for _ in range(100):
+        if await health(late) == (200, WELL):
+            break
+        await asyncio.sleep(0.1)
+    await late.access_token()
