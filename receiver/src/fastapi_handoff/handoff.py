@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 _OPEN_AGAIN_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 300.0
+_PURGE_AGE_SECONDS: Final = 60
+"""Rows are purged when they expired this long ago. A request's new row could otherwise expire and be purged in the very
+transaction that wrote it, and look like one that was swallowed."""
 _GRACE_SECONDS: Final = 20.0
 """For the handlers that run when the app is shut down."""
 
@@ -163,7 +166,7 @@ class Handoff:
         while True:
             await asyncio.sleep(_PURGE_SECONDS)
             try:
-                await self._store.purge(int(self._clock()))
+                await self._store.purge(int(self._clock()) - _PURGE_AGE_SECONDS)
             except StoreUnavailable as error:
                 logger.warning("expired rows are not purged yet: %s", error)
 

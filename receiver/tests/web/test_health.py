@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from fastapi_handoff import handoff as handoff_module
 from fastapi_handoff.store.tables import VERSION_TABLE
 from fastapi_handoff.web import health as web_health
+from helpers.pipe import event, event_id
 from helpers.receiver_app import URL
 
 
@@ -33,7 +36,7 @@ async def test_health_leaves_no_record_and_no_receipt(receiver, sql, records) ->
     assert records() == []
     assert sql("SELECT event_id FROM receipts") == sql("SELECT jti FROM proof_ids") == []
     assert sql("SELECT issuer FROM subject_token_bindings") == [("health",)]
-    await receiver.handoff.recorder.store.purge(int(receiver.clock.now))
+    await receiver.handoff.recorder.store.purge(int(receiver.clock.now) + 86_400)
     assert sql("SELECT issuer FROM subject_token_bindings") == []
 
 
@@ -135,3 +138,19 @@ async def test_schema_of_another_version_is_not_used_until_it_is_the_right_one(r
             break
         await asyncio.sleep(0.1)
     await late.access_token()
+
+
+async def test_purge_in_the_transaction_of_a_health_check_fails_no_request(receiver, monkeypatch) -> None:
+    monkeypatch.setattr(web_health, "TRY_AGAIN_SECONDS", 60.0)
+    token = await receiver.access_token()
+    assert await health(receiver) == (200, WELL)
+    store, check = receiver.handoff.recorder.store, web_health.Health(receiver.handoff.recorder.store, [], time.time)
+    may_commit = threading.Event()
+    first = asyncio.create_task(store.write(lambda _: may_commit.wait(5)))
+    await asyncio.sleep(0.1)
+    together = [asyncio.create_task(store.write(check._write)), asyncio.create_task(store.purge(int(time.time())))]
+    delivery = asyncio.create_task(receiver.pipe.deliver(receiver.client, token, event(event_id())))
+    await asyncio.sleep(0.2)
+    may_commit.set()
+    await asyncio.gather(first, *together)
+    assert (await delivery).status_code == 200

@@ -40,6 +40,7 @@ TRY_AGAIN_SECONDS: Final = 1.0
 _NAME: Final = "health"
 _PADDING: Final = 32_768
 """Characters that a try leaves in the database."""
+_KEPT_SECONDS: Final = 3600
 _RECORD: Final = audit_records.c
 _NEWEST: Final = (
     select(_RECORD.seq, _RECORD.prev_hash, _RECORD.hash, _RECORD.record, _RECORD.time)
@@ -123,10 +124,16 @@ class Health:
     def _write(self, connection: Connection) -> None:
         """Write about as much as a request does, in place of what was written the last time.
 
-        A full disk shows at a commit only. A purge would delete it, too.
+        A full disk shows at a commit only. A purge deletes it, too, but not one in the same transaction, which would
+        look as if a trigger had swallowed the row, and fail every request in it.
         """
         connection.execute(delete(subject_token_bindings).where(subject_token_bindings.c.issuer == _NAME))
-        row = {"issuer": _NAME, "replay_key": uuid4().hex, "jkt": "-" * _PADDING, "expires_at": 0}
+        row = {
+            "issuer": _NAME,
+            "replay_key": uuid4().hex,
+            "jkt": "-" * _PADDING,
+            "expires_at": int(self._clock()) + _KEPT_SECONDS,
+        }
         change_one(connection, insert(subject_token_bindings), row)
 
 
