@@ -159,7 +159,10 @@ class Handoff:
     async def _keep(self, *, opened: bool) -> None:
         while not opened:
             await asyncio.sleep(_OPEN_AGAIN_SECONDS)
-            opened = await self._open()
+            try:
+                opened = await self._open()
+            except Exception:
+                logger.exception("the store cannot be opened; it is tried again")
         await self._dispatcher.keep()
 
     async def _purge(self) -> None:
@@ -169,6 +172,9 @@ class Handoff:
                 await self._store.purge(int(self._clock()) - _PURGE_AGE_SECONDS)
             except StoreUnavailable as error:
                 logger.warning("expired rows are not purged yet: %s", error)
+            except Exception:
+                # A trigger's own error, say. The task must outlive it, or nothing is purged until a restart.
+                logger.exception("expired rows are not purged yet; it is tried again")
 
 
 def _receiver_url(url: str) -> str:

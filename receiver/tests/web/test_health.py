@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastapi_handoff import handoff as handoff_module
+from fastapi_handoff.store import Store, StoreUnavailable
 from fastapi_handoff.store.tables import VERSION_TABLE
 from fastapi_handoff.web import health as web_health
 from helpers.pipe import event, event_id
@@ -154,3 +155,44 @@ async def test_purge_in_the_transaction_of_a_health_check_fails_no_request(recei
     may_commit.set()
     await asyncio.gather(first, *together)
     assert (await delivery).status_code == 200
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_purge_outlives_an_error_of_a_trigger(receivers, sql, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(handoff_module, "_PURGE_SECONDS", 0.05)
+    await receivers()
+    sql(
+        "CREATE TRIGGER hold BEFORE DELETE ON proof_ids BEGIN SELECT RAISE(ABORT, 'legal hold'); END",
+        "INSERT INTO proof_ids (jkt, jti, expires_at) VALUES ('a', 'b', 1)",
+    )
+    await _until(lambda: "legal hold" in caplog.text)
+    sql("DROP TRIGGER hold")
+    await _until(lambda: sql("SELECT jti FROM proof_ids") == [])
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_opening_the_store_is_tried_again_after_any_error(receivers, monkeypatch) -> None:
+    monkeypatch.setattr(handoff_module, "_OPEN_AGAIN_SECONDS", 0.05)
+    errors = [StoreUnavailable("no server"), RuntimeError("of some library")]
+    open_store = Store.open
+
+    async def fails_twice(store: Store) -> None:
+        if errors:
+            raise errors.pop(0)
+        await open_store(store)
+
+    monkeypatch.setattr(Store, "open", fails_twice)
+    receiver = await receivers()
+    for _ in range(100):
+        if await health(receiver) == (200, WELL):
+            break
+        await asyncio.sleep(0.05)
+    assert await health(receiver) == (200, WELL)
+
+
+async def _until(is_true) -> None:
+    for _ in range(100):
+        if is_true():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("in five seconds it did not come true")
