@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 _OPEN_AGAIN_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 300.0
+_PURGE_AGE_SECONDS: Final = 60
+"""Rows are purged when they expired this long ago. A request's new row could otherwise expire and be purged in the very
+transaction that wrote it, and look like one that was swallowed."""
 _GRACE_SECONDS: Final = 20.0
 """For the handlers that run when the app is shut down."""
 
@@ -160,16 +163,22 @@ class Handoff:
     async def _keep(self, *, opened: bool) -> None:
         while not opened:
             await asyncio.sleep(_OPEN_AGAIN_SECONDS)
-            opened = await self._open()
+            try:
+                opened = await self._open()
+            except Exception:
+                logger.exception("the store cannot be opened; it is tried again")
         await self._dispatcher.keep()
 
     async def _purge(self) -> None:
         while True:
             await asyncio.sleep(_PURGE_SECONDS)
             try:
-                await self._store.purge(int(self._clock()))
+                await self._store.purge(int(self._clock()) - _PURGE_AGE_SECONDS)
             except StoreUnavailable as error:
                 logger.warning("expired rows are not purged yet: %s", error)
+            except Exception:
+                # A trigger's own error, say. The task must outlive it, or nothing is purged until a restart.
+                logger.exception("expired rows are not purged yet; it is tried again")
 
 
 def _receiver_url(url: str) -> str:

@@ -213,15 +213,15 @@ async def test_clock_far_ahead_does_not_freeze_the_time_of_every_later_record(
     await add(wrong, entry(2), clock=lambda: far)
     assert "days ahead of the newest audit record" in caplog.text
     await wrong.close()
-    assert clocks_differ(store) is None
+    assert clocks_differ(store.ledger) is None
     caplog.clear()
     await add(store, entry(3), clock=lambda: now + 1)
     assert [row.time // 1_000_000 for row in await records(store)] == [now, far, now + 1]
     assert caplog.text.count("one of the two clocks is wrong") == 1
-    assert clocks_differ(store) == far - now - 1
+    assert clocks_differ(store.ledger) == far - now - 1
 
     await add(store, entry(4), clock=lambda: now + 2)
-    assert clocks_differ(store) is None, "the newest record is right again"
+    assert clocks_differ(store.ledger) is None, "the newest record is right again"
     found = verified(store)
     assert found.intact, "a wrong clock is no tampering"
     assert [(note.seq, "clock was wrong" in note.text or "is it right?" in note.text) for note in found.notes] == [
@@ -251,9 +251,9 @@ async def test_chain_that_lost_what_this_process_wrote_says_so(
 ) -> None:
     heads = await add(store, *(entry(number) for number in range(3)))
     sql(statement)
-    assert lost_head(store) is None
+    assert lost_head(store.ledger) is None
     await add(store, entry(4), entry(5))
-    assert lost_head(store) == heads[-1]
+    assert lost_head(store.ledger) == heads[-1]
     assert f"has lost record 3:{heads[-1].hash}" in caplog.text
     *_, said, fourth, fifth = [json.loads(row.record) for row in await records(store)]
     assert (said["action"], said["outcome"]) == ("audit.set_back", {"seq": 3, "hash": heads[-1].hash})
@@ -268,7 +268,7 @@ async def test_chain_that_another_process_went_on_with_has_lost_nothing(store: S
         await add(store, entry(number))
         await add(other, entry(number), entry(number))
     await other.close()
-    assert lost_head(store) is lost_head(other) is None
+    assert lost_head(store.ledger) is lost_head(other.ledger) is None
     assert (verified(store).records, verified(store).findings) == (9, [])
 
 
@@ -283,7 +283,7 @@ async def test_tail_that_was_cut_off_while_another_went_on_is_missed_by_who_wrot
     await add(other, entry(3), entry(4), entry(5))
     await other.close()
     await add(store, entry(6))
-    assert lost_head(store) == head
+    assert lost_head(store.ledger) == head
 
 
 async def test_record_of_work_that_was_undone_is_not_missed(store: Store) -> None:
@@ -294,7 +294,7 @@ async def test_record_of_work_that_was_undone_is_not_missed(store: Store) -> Non
     for _ in range(3):
         works = [store.write(append_and_fail), add(store, entry(2)), store.write(append_and_fail)]
         await asyncio.gather(*works, return_exceptions=True)
-    assert lost_head(store) is None
+    assert lost_head(store.ledger) is None
     assert (verified(store).records, verified(store).findings) == (3, [])
 
 

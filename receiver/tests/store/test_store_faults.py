@@ -191,6 +191,7 @@ async def test_lock_that_another_client_holds_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(engine, "LOCK_TIMEOUT", 1)
     impatient = Store(store_url)
+    await impatient.open()
     with connect(store_url) as other:
         other.execute(f"SELECT pg_advisory_lock({WRITER_LOCK})")
         with pytest.raises(StoreUnavailable, match="lock timeout"):
@@ -205,6 +206,7 @@ async def test_replica_that_stops_amid_an_append_does_not_stop_the_others(
 ) -> None:
     monkeypatch.setattr(engine, "STATEMENT_TIMEOUT", 1)
     stuck = Store(store_url)
+    await stuck.open()
 
     has_appended, may_go_on = threading.Event(), threading.Event()
 

@@ -18,8 +18,6 @@ from fastapi_handoff.store import Ledger, StoreUnavailable, audit_records, chang
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from fastapi_handoff.store import Store
-
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
@@ -73,18 +71,18 @@ def append(connection: Connection, entry: AuditEntry, *, clock: Clock) -> AuditH
     return head
 
 
-def lost_head(store: Store) -> AuditHead | None:
+def lost_head(ledger: Ledger) -> AuditHead | None:
     """Return the head of the chain that this process wrote and later missed; `None`: it missed none."""
-    lost: AuditHead | None = store.ledger.committed(_LOST)
+    lost: AuditHead | None = ledger.noted(_LOST)
     return lost
 
 
-def clocks_differ(store: Store) -> float | None:
+def clocks_differ(ledger: Ledger) -> float | None:
     """Return by how many seconds the newest record was ahead of this process's clock at its last append.
 
     `None`: by no more than `CLOCK_TOLERANCE`. Otherwise this clock is wrong, or that of the process that wrote it.
     """
-    seconds: float | None = store.ledger.committed(_CLOCKS_DIFFER)
+    seconds: float | None = ledger.noted(_CLOCKS_DIFFER)
     return seconds
 
 

@@ -14,7 +14,7 @@ from fastapi_handoff.store import engine, migrate, writer
 from fastapi_handoff.store.errors import StoreUnavailable, translated
 from fastapi_handoff.store.ledger import OPTION, Ledger
 from fastapi_handoff.store.tables import proof_ids, public_keys, subject_token_bindings
-from fastapi_handoff.store.workers import Workers
+from fastapi_handoff.store.workers import CLOSED, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,8 @@ class Store:
     SQLAlchemy `Connection` and returns values, not cursors: the connection is used by others when it has returned.
 
     Every failure of the database is a `StoreUnavailable`; an `IntegrityError` (a guard: this proof id was used, this
-    token is bound) comes out as it is. A store needs no repair after a failure: the next use connects anew.
+    token is bound) comes out as it is. An open store needs no repair after a failure: the next
+    use connects anew.
     """
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
@@ -60,21 +61,25 @@ class Store:
         self._files: dict[str, engine.FileIdentity] = {}
         """The files that were opened, by path: the database and its write-ahead log."""
         self._held: Connection | None = None
+        self._is_open = False
 
     async def open(self) -> None:
         """Bring the schema to what this version needs, or say why not. May be called again after a failure."""
+        # Only these jobs get past the closed door: a schema of another version must not be used, not even read.
         self._writer.open()
         self._readers.open()
         if not self._read_only:
             if self.is_sqlite:
-                await self.read(migrate.write_ahead_log)
-            await self.write(migrate.upgrade)
-        await self.read(migrate.require_head)
+                await self._readers.do(migrate.write_ahead_log)
+            await self._writer.do(migrate.upgrade)
+        await self._readers.do(migrate.require_head)
         if self.is_sqlite and not self._read_only:
-            await self.read(self._hold_files)
+            await self._readers.do(self._hold_files)
+        self._is_open = True
 
     async def close(self) -> None:
-        """End what is under way and close the connections; every method refuses until the next `open()`."""
+        """End what is under way and close the connections; `read` and `write` refuse until the next `open()`."""
+        self._is_open = False
         await self._writer.close()
         await self._readers.close()
         with ThreadPoolExecutor(1) as thread:  # the last connection that is closed writes SQLite's log into the file
@@ -85,12 +90,17 @@ class Store:
 
         Whatever `job` raises undoes what it wrote, and comes out. Several callers' jobs may share a transaction, one
         after the other; from its begin to its end no other process writes by this method either. An `urgent` job goes
-        before those that wait.
+        before those that wait. Raises `StoreUnavailable` until `open()` has returned.
         """
+        self._require_open()
         return await self._writer.do(job, urgent=urgent)
 
     async def read(self, job: Callable[[Connection], Result]) -> Result:
-        """Return what `job` reads. Each of its statements sees what is committed when it starts."""
+        """Return what `job` reads. Each of its statements sees what is committed when it starts.
+
+        Raises `StoreUnavailable` until `open()` has returned.
+        """
+        self._require_open()
         return await self._readers.do(job)
 
     @contextmanager
@@ -121,6 +131,10 @@ class Store:
                 rows = await self.write(delete_some)
                 purged += rows
         return purged
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise StoreUnavailable(CLOSED)
 
     def _write_together(self, jobs: Sequence[Job], turn: Turn) -> list[Outcome]:
         with _database_failures():
