@@ -8,7 +8,7 @@ import pytest
 
 from fastapi_handoff import Policy, PolicyError
 from fastapi_handoff.policy import cases
-from helpers.policies import API, PRODUCTION, TWO_ISSUERS, policy, text
+from helpers.policies import API, HEAD, PRODUCTION, TWO_ISSUERS, policy, text
 
 CLAIMS = f'claims = {{ repository = "{API}", branch = "main" }}'
 
@@ -74,3 +74,20 @@ def test_environment_of_a_test_is_a_uuid_as_in_a_grant() -> None:
     test = f'[[tests]]\nname = "t"\n{claims}\nallow = ["deploy"]'
     (result,) = cases.run(policy(f'branch = "main"\nenvironment = "{PRODUCTION}"', tests=test))
     assert result.passed
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("audit", "grant `grant 1` would give `deploy`, but the issuer `bitbucket` is on trial"),
+        ("off", "the issuer `bitbucket` is off"),
+    ],
+)
+def test_issuer_that_is_not_enforced_gives_nothing(mode: str, said: str) -> None:
+    test = f'[[tests]]\nname = "t"\n{CLAIMS}\nallow = ["deploy"]\n'
+    test += test.replace("allow", "deny").replace('"t"', '"u"')
+    (allow, deny) = cases.run(policy('branch = "main"', head=f'{HEAD}mode = "{mode}"\n', tests=test))
+    assert allow.failures[0].startswith(f"`deploy` is expected to be granted, and is refused: {said}")
+    assert deny.passed
+    (allow, deny) = cases.run(policy('branch = "main"', head=f'{HEAD}mode = "enforce"\n', tests=test))
+    assert (allow.passed, deny.passed) == (True, False)

@@ -43,10 +43,10 @@ def add_to(commands: Any) -> None:
 
 
 def run_explain(options: argparse.Namespace) -> int:
-    """Decide by the receiver's own function; 0 where something is granted, 1 where it is refused."""
+    """Decide as the receiver does, by grants and the issuer's mode; 0 where something is granted, 1 where refused."""
     policy = Policy.parse(read_file(options.file), options.file)
     issuer, claims = _caller(policy, options)
-    decision = policy.decide(issuer, claims, options.scope)
+    decision = policy.gives(issuer, claims, options.scope)
     checks = [
         {"grant": check.grant, "check": check.check, "expected": check.expected, "got": check.got, "ok": check.ok}
         for grant in policy.grants

@@ -12,8 +12,8 @@ from fastapi_handoff.issuers import subject_token
 from fastapi_handoff.issuers.aws import Aws, AwsRole
 from fastapi_handoff.issuers.base import Claim, Issuer, IssuerSettings, SubjectTokenType
 from fastapi_handoff.issuers.bitbucket import Bitbucket, BitbucketSettings, BitbucketStep
-from fastapi_handoff.issuers.oidc import Oidc
-from fastapi_handoff.issuers.okta import Okta, OktaClient
+from fastapi_handoff.issuers.oidc import Oidc, OidcSettings
+from fastapi_handoff.issuers.okta import Okta, OktaClient, OktaSettings
 from fastapi_handoff.issuers.subject_token import Attested
 
 KINDS: Final[dict[str, type[Issuer]]] = {kind.kind: kind for kind in (Bitbucket, Aws, Okta, Oidc)}
@@ -29,7 +29,9 @@ __all__ = [
     "Claim",
     "Issuer",
     "IssuerSettings",
+    "OidcSettings",
     "OktaClient",
+    "OktaSettings",
     "SubjectTokenType",
     "subject_token",
 ]

@@ -48,11 +48,11 @@ def run(policy: Policy) -> list[CaseResult]:
 def _failures(policy: Policy, case: Case) -> tuple[str, ...]:
     failures = []
     for scope in case.allow:
-        decision = policy.decide(case.issuer, case.claims, [scope])
+        decision = policy.gives(case.issuer, case.claims, [scope])
         if decision.grant is None:
             failures.append(f"`{scope}` is expected to be granted, and is refused: {decision.reason}")
     for scope in case.deny:
-        decision = policy.decide(case.issuer, case.claims, [scope])
+        decision = policy.gives(case.issuer, case.claims, [scope])
         if decision.grant is not None:
             failures.append(f"`{scope}` is expected to be refused, and grant `{decision.grant.name}` gives it")
     return tuple(failures)

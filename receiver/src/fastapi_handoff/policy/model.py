@@ -97,7 +97,10 @@ class Decision:
     checks: tuple[Check, ...]
     """Each claim a grant looked at, in the order of the file; grants about the caller's own repository come first."""
     code: str | None
-    """`None`, `no-grant-matches`, `audience-mismatch` or `scope-not-granted`."""
+    """`None`, `no-grant-matches`, `audience-mismatch` or `scope-not-granted`.
+
+    Of `gives`, `issuer-audit-only` and `issuer-unknown` as well.
+    """
     reason: str | None
     """Why it was refused, in words."""
 
@@ -195,6 +198,23 @@ class Policy:
         checks = tuple(check for grant in ordered for check in grant.checks(claims))
         reason = "no grant of the policy matches what the issuer attests about this caller"
         return Decision(None, (), checks, "no-grant-matches", reason)
+
+    def gives(self, issuer: str, claims: Mapping[str, str], requested: Iterable[str] = ()) -> Decision:
+        """Return what a caller with a token for this receiver would be answered: the decision, and the issuer's mode.
+
+        The token endpoint decides first and asks the mode after, so that it can record what would have been granted.
+        """
+        mode = next(settings.mode for settings in self.issuers if settings.name == issuer)
+        if mode == "off":
+            return Decision(None, (), (), "issuer-unknown", f"the issuer `{issuer}` is off: it is not trusted")
+        decision = self.decide(issuer, claims, requested)
+        if mode == "enforce" or decision.grant is None:
+            return decision
+        reason = (
+            f"grant `{decision.grant.name}` would give `{' '.join(decision.scopes)}`, but the issuer `{issuer}` is on "
+            "trial: its callers are only judged and recorded"
+        )
+        return Decision(None, (), decision.checks, "issuer-audit-only", reason)
 
 
 def read_file(path: str | PathLike[str]) -> bytes:

@@ -19,7 +19,7 @@ from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator
 
 from fastapi_handoff.cli import main
 from fastapi_handoff.policy.review import Base, Review, code_insights, report_schema_text, review, sarif
-from helpers.policies import API, PRODUCTION, policy, text
+from helpers.policies import API, HEAD, PRODUCTION, policy, text
 
 BEFORE = f'name = "api"\nenvironment = "{PRODUCTION}"\nbranch = "main"\nscopes = ["deploy"]'
 WIDENED = BEFORE.replace('"main"', '"release/**"')
@@ -481,3 +481,27 @@ def test_workspace_that_is_swapped_is_named(repository: Repository, run) -> None
     assert (
         "ISSUER   `bitbucket` is trusted no more: kind `bitbucket`, workspace `acme` and workspace_uuid `{c8b5a" in out
     )
+
+
+@pytest.mark.parametrize(("mode", "code"), [("audit", "issuer-audit-only"), ("off", "issuer-unknown")])
+def test_explain_and_the_review_know_that_an_issuer_is_not_enforced(
+    repository: Repository, run, mode: str, code: str
+) -> None:
+    caller = ["--claim", f"repository={API}", "--claim", "branch=main", "--claim", f"environment={PRODUCTION}"]
+    on_trial = text(BEFORE, head=f'{HEAD}mode = "{mode}"\n')
+    repository.commit(on_trial)
+    status, out, _ = run("explain", "handoff.toml", *caller)
+    assert status == 1
+    assert "  ok  branch: expected main · got main\n" in out
+    assert out.splitlines()[-1].startswith(f"refused: {code}: ")
+    status, out, _ = run("explain", "handoff.toml", *caller, "--format", "json")
+    answer = json.loads(out)
+    assert (answer["granted"], answer["grant"], answer["scopes"], answer["code"]) == (False, None, [], code)
+
+    # Enforced from now on: new access, which the base did not give, and which a test can say is meant.
+    repository.commit(text(BEFORE))
+    assert run("review", "--base", "HEAD~1")[0] == 1
+    assert run("explain", "handoff.toml", *caller)[0] == 0
+    repository.commit(text(BEFORE, tests=ALLOWING.replace("release/1", "main")))
+    status, out, _ = run("review", "--base", "HEAD~2")
+    assert status == 0, out

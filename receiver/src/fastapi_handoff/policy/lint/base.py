@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from fastapi_handoff.issuers import OidcSettings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -18,6 +20,7 @@ PERSONAS: Final = ("regular", "pedantic", "auditor")
 Found = tuple["Path", str, "Mapping[str, str] | None"]
 """Where it stands, what is wrong in one sentence or two, and the claims of a caller who shows it."""
 
+_IMMUTABLE_SUBJECT: Final = re.compile(r"repo:[^/:@]+@[0-9]+/[^/:@]+@[0-9]+(:|$)")
 _READ_WORDS: Final = frozenset({"read", "view", "list", "get"})
 
 
@@ -93,9 +96,23 @@ def settings_of(policy: Policy, grant: Grant) -> IssuerSettings:
     return next(settings for settings in policy.issuers if settings.name == grant.issuer)
 
 
+def oidc_settings(policy: Policy, grant: Grant) -> OidcSettings | None:
+    """Return the settings of a grant's issuer where the policy itself says which claims are ids; else `None`."""
+    settings = settings_of(policy, grant)
+    return settings if isinstance(settings, OidcSettings) else None
+
+
 def pins(grant: Grant) -> tuple[str, frozenset[tuple[str, str]]]:
     """Return whom a grant is about: its issuer and the immutable ids that it asks for."""
     return grant.issuer, frozenset((each.claim, each.expected) for each in grant.conditions if each.pinned)
+
+
+def has_immutable_subject(claims: Mapping[str, str]) -> bool:
+    """Return whether `sub` names GitHub's owner and repository by id: `repo:acme@12/api@34:ref:refs/heads/main`.
+
+    No name there can have an `@`, so the form cannot be imitated.
+    """
+    return _IMMUTABLE_SUBJECT.match(claims.get("sub", "")) is not None
 
 
 def quoted(scopes: list[str] | tuple[str, ...]) -> str:

@@ -39,7 +39,9 @@ def _environments(policy: Policy) -> Iterator[Found]:
     names: dict[str, tuple[str, int]] = {}
     for position, grant in enumerate(policy.grants):
         environment = asked(grant, "environment")
-        if environment is None or grant.environment_name is None:
+        is_id = environment is not None and environment.expected.startswith("{")
+        if environment is None or grant.environment_name is None or not is_id:
+            # Other providers attest an environment's name, which is another one in each repository.
             continue
         line = policy.source.line(("grants", position, "environment_name"))
         name, at = names.setdefault(environment.expected, (grant.environment_name, line))

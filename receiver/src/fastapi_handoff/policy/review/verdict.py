@@ -136,7 +136,7 @@ def _meant(base: Policy | None, head: Policy, diff: PolicyDiff) -> dict[Change, 
 
 
 def _had(base: Policy | None, issuer: str, claims: Mapping[str, str], scope: str) -> bool:
-    return base is not None and base.decide(issuer, claims, [scope]).grant is not None
+    return base is not None and base.gives(issuer, claims, [scope]).grant is not None
 
 
 def _identity(policy: Policy, finding: Finding) -> tuple[str, str]:
