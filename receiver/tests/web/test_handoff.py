@@ -536,7 +536,8 @@ async def test_other_methods_and_paths_are_told_apart(receiver, method: str, pat
 # Health
 
 
-async def test_health_tells_readiness(receiver, sql, issuer) -> None:
+async def test_health_tells_readiness(receiver, sql, monkeypatch) -> None:
+    monkeypatch.setattr("fastapi_handoff.web.health.TRY_AGAIN_SECONDS", 0.0)
     await receiver.access_token()
     await receiver.access_token()
     well = await receiver.client.get(f"{URL}/health")
