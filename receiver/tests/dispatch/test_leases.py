@@ -14,6 +14,7 @@ from test_deliveries import gated
 
 from fastapi_handoff.audit.verify import verify
 from fastapi_handoff.store import Store
+from helpers.fixtures_store import connect
 from helpers.pipe import event, event_id
 from helpers.receiver_app import Receiver
 
@@ -204,3 +205,50 @@ def test_worker_that_was_forked_after_the_app_was_loaded_starts_nothing_of_anoth
 
     assert runs.read_text().split() == [str(os.getpid())]
     assert sql("SELECT state, attempts FROM receipts") == [("succeeded", 1)]
+
+
+async def test_writes_that_stand_still_for_longer_than_a_lease_make_no_live_handler_look_dead(
+    receivers, sql, store_url, monkeypatch
+) -> None:
+    """Reads go on meanwhile, as under SQLite's lock for writers or an index that is being made."""
+    lease = 1.5
+    first = await receivers(inline_timeout=0.05, lease=lease)
+    second = await receivers(inline_timeout=0.05, lease=lease)
+    started = []
+    for replica in (first, second):
+        gated(replica)
+
+        @replica.handoff.on("service.upgraded", scope="deployments:write", idempotent=True)
+        async def upgraded(event, identity):
+            started.append(event.id)
+            await asyncio.sleep(30)
+
+    token = await first.access_token()
+    for predicate in ("deployed", "upgraded"):
+        response = await first.pipe.deliver(first.client, token, event(event_id(), predicate))
+        assert response.status_code == 202
+    await asyncio.sleep(1.6)  # the second has seen enough of the store by now to judge leases
+
+    def stand_still() -> None:
+        with connect(store_url) as connection:
+            is_sqlite = store_url.startswith("sqlite")
+            connection.execute("BEGIN IMMEDIATE" if is_sqlite else "LOCK TABLE receipts IN SHARE MODE")
+            time.sleep(2 * lease)
+            connection.rollback()
+
+    store = first.handoff.recorder.store
+    write, again = store.write, asyncio.Event()
+
+    async def is_the_last_to_notice(work, **options):
+        await again.wait()
+        return await write(work, **options)
+
+    monkeypatch.setattr(store, "write", is_the_last_to_notice)
+    await asyncio.to_thread(stand_still)
+    asyncio.get_running_loop().call_later(0.3, again.set)
+    await asyncio.sleep(1.5)
+
+    assert sql("SELECT state, attempts FROM receipts") == [("running", 1)] * 2
+    assert len(started) == 1
+    for replica in (first, second):
+        await replica.handoff._dispatcher.stop(0)
