@@ -247,8 +247,11 @@ class Runs:
         for run, task in list(self._tasks.values()):
             if run.phase is Phase.WAITING:
                 task.cancel()
-        await self._ended(grace)
-        self._cut_off_at = time.monotonic()
+        try:
+            await self._ended(grace)
+        finally:
+            # Also where the server cuts the shutdown short: the store is closed next, and nobody may try for ever.
+            self._cut_off_at = time.monotonic()
         for run, task in list(self._tasks.values()):
             if run.phase is Phase.HANDLING:
                 task.cancel()
