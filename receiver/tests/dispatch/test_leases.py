@@ -13,7 +13,7 @@ import pytest
 from test_deliveries import gated
 
 from fastapi_handoff.audit.verify import verify
-from fastapi_handoff.store import Store
+from fastapi_handoff.store import Store, StoreUnavailable
 from helpers.fixtures_store import connect
 from helpers.pipe import event, event_id
 from helpers.receiver_app import Receiver
@@ -252,3 +252,55 @@ async def test_writes_that_stand_still_for_longer_than_a_lease_make_no_live_hand
     assert len(started) == 1
     for replica in (first, second):
         await replica.handoff._dispatcher.stop(0)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_one_renewal_that_fails_late_loses_no_lease(receivers, sql, monkeypatch) -> None:
+    lease = 2.4
+    first = await receivers(inline_timeout=0.05, lease=lease)
+    await receivers(lease=lease)
+    gated(first)
+    store = first.handoff.recorder.store
+    write, renewals = store.write, 0
+
+    async def second_renewal_fails_late(work, *, urgent=False):
+        nonlocal renewals
+        renewals += urgent
+        if urgent and renewals == 2:
+            await asyncio.sleep(0.45 * lease)
+            raise StoreUnavailable
+        return await write(work, urgent=urgent)
+
+    token = await first.access_token()
+    monkeypatch.setattr(store, "write", second_renewal_fails_late)
+    assert (await first.pipe.deliver(first.client, token, event(event_id()))).status_code == 202
+    await asyncio.sleep(1.7 * lease)
+    assert renewals > 2
+    assert sql("SELECT state FROM receipts") == [("running",)]
+    await first.handoff._dispatcher.stop(0)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_shutdown_that_is_cut_short_leaves_nothing_that_tries_for_ever(
+    policy_file, store_url, issuer, monkeypatch
+) -> None:
+    monkeypatch.setattr("fastapi_handoff.dispatch.runs._GIVE_UP_SECONDS", 0.2)
+    receiver = Receiver(policy_file, store_url, issuer, inline_timeout=0.05)
+    gate, stopping = gated(receiver), asyncio.Event()
+
+    async def live() -> None:
+        async with receiver.handoff.lifespan(receiver.app):
+            token = await receiver.access_token()
+            await receiver.pipe.deliver(receiver.client, token, event(event_id()))
+            stopping.set()
+
+    life = asyncio.create_task(live())
+    await stopping.wait()
+    await asyncio.sleep(0.1)
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
+    gate.open.set()
+
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith("handoff ")]
+    assert left
+    assert not (await asyncio.wait(left, timeout=3))[1]

@@ -122,6 +122,7 @@ class Dispatcher:
         """Renew this process's leases, and see to the receipts that are its own or nobody's. For ever."""
         self._runs.open()
         while True:
+            pause = self._lease / 3
             try:
                 # Also where there is nothing to renew: whether writes go well says whether others could renew theirs.
                 # Not behind the requests that wait to write: their crowd must not make live handlers look dead.
@@ -131,10 +132,12 @@ class Dispatcher:
                     self._see_to_row(key_of(row), row["event_type"], self._table.lease_of(row))
             except StoreUnavailable:
                 self._steadiness.failed()
+                # Soon: a try that failed late has used up most of what the leases had left.
+                pause = min(2.0, self._lease / 12)
             except Exception:
                 logger.exception("looking after the leases failed; it is tried again")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), self._lease / 3)
+                await asyncio.wait_for(self._look_now.wait(), pause)
             self._look_now.clear()
 
     async def stop(self, grace: float) -> None:
