@@ -323,6 +323,20 @@ async def test_handler_in_a_thread(receiver) -> None:
     assert response.json()["result"] == "api"
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyError])
+async def test_handler_in_a_thread_that_raises_fails_its_event(receivers, error: type[BaseException]) -> None:
+    receiver = await receivers(inline_timeout=2)
+
+    @receiver.handoff.on("service.upgraded", scope="deployments:write")
+    def upgraded(event, identity):
+        raise error
+
+    token = await receiver.access_token()
+    response = await receiver.pipe.deliver(receiver.client, token, event(event_id(), "upgraded"))
+    assert (response.status_code, response.json()["state"]) == (200, "failed")
+
+
 @pytest.mark.parametrize(
     "result", [object(), {1, 2}, float("nan"), "\ud800", "x" * 300_000, SystemExit(), asyncio.CancelledError()]
 )

@@ -13,7 +13,8 @@ import pytest
 from test_deliveries import gated
 
 from fastapi_handoff.audit.verify import verify
-from fastapi_handoff.store import Store
+from fastapi_handoff.store import Store, StoreUnavailable
+from helpers.fixtures_store import connect
 from helpers.pipe import event, event_id
 from helpers.receiver_app import Receiver
 
@@ -204,3 +205,102 @@ def test_worker_that_was_forked_after_the_app_was_loaded_starts_nothing_of_anoth
 
     assert runs.read_text().split() == [str(os.getpid())]
     assert sql("SELECT state, attempts FROM receipts") == [("succeeded", 1)]
+
+
+async def test_writes_that_stand_still_for_longer_than_a_lease_make_no_live_handler_look_dead(
+    receivers, sql, store_url, monkeypatch
+) -> None:
+    """Reads go on meanwhile, as under SQLite's lock for writers or an index that is being made."""
+    lease = 1.5
+    first = await receivers(inline_timeout=0.05, lease=lease)
+    second = await receivers(inline_timeout=0.05, lease=lease)
+    started = []
+    for replica in (first, second):
+        gated(replica)
+
+        @replica.handoff.on("service.upgraded", scope="deployments:write", idempotent=True)
+        async def upgraded(event, identity):
+            started.append(event.id)
+            await asyncio.sleep(30)
+
+    token = await first.access_token()
+    for predicate in ("deployed", "upgraded"):
+        response = await first.pipe.deliver(first.client, token, event(event_id(), predicate))
+        assert response.status_code == 202
+    await asyncio.sleep(1.6)  # the second has seen enough of the store by now to judge leases
+
+    def stand_still() -> None:
+        with connect(store_url) as connection:
+            is_sqlite = store_url.startswith("sqlite")
+            connection.execute("BEGIN IMMEDIATE" if is_sqlite else "LOCK TABLE receipts IN SHARE MODE")
+            time.sleep(2 * lease)
+            connection.rollback()
+
+    store = first.handoff.recorder.store
+    write, again = store.write, asyncio.Event()
+
+    async def is_the_last_to_notice(work, **options):
+        await again.wait()
+        return await write(work, **options)
+
+    monkeypatch.setattr(store, "write", is_the_last_to_notice)
+    await asyncio.to_thread(stand_still)
+    asyncio.get_running_loop().call_later(0.3, again.set)
+    await asyncio.sleep(1.5)
+
+    assert sql("SELECT state, attempts FROM receipts") == [("running", 1)] * 2
+    assert len(started) == 1
+    for replica in (first, second):
+        await replica.handoff._dispatcher.stop(0)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_one_renewal_that_fails_late_loses_no_lease(receivers, sql, monkeypatch) -> None:
+    lease = 2.4
+    first = await receivers(inline_timeout=0.05, lease=lease)
+    await receivers(lease=lease)
+    gated(first)
+    store = first.handoff.recorder.store
+    write, renewals = store.write, 0
+
+    async def second_renewal_fails_late(work, *, urgent=False):
+        nonlocal renewals
+        renewals += urgent
+        if urgent and renewals == 2:
+            await asyncio.sleep(0.45 * lease)
+            raise StoreUnavailable
+        return await write(work, urgent=urgent)
+
+    token = await first.access_token()
+    monkeypatch.setattr(store, "write", second_renewal_fails_late)
+    assert (await first.pipe.deliver(first.client, token, event(event_id()))).status_code == 202
+    await asyncio.sleep(1.7 * lease)
+    assert renewals > 2
+    assert sql("SELECT state FROM receipts") == [("running",)]
+    await first.handoff._dispatcher.stop(0)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_shutdown_that_is_cut_short_leaves_nothing_that_tries_for_ever(
+    policy_file, store_url, issuer, monkeypatch
+) -> None:
+    monkeypatch.setattr("fastapi_handoff.dispatch.runs._GIVE_UP_SECONDS", 0.2)
+    receiver = Receiver(policy_file, store_url, issuer, inline_timeout=0.05)
+    gate, stopping = gated(receiver), asyncio.Event()
+
+    async def live() -> None:
+        async with receiver.handoff.lifespan(receiver.app):
+            token = await receiver.access_token()
+            await receiver.pipe.deliver(receiver.client, token, event(event_id()))
+            stopping.set()
+
+    life = asyncio.create_task(live())
+    await stopping.wait()
+    await asyncio.sleep(0.1)
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
+    gate.open.set()
+
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith("handoff ")]
+    assert left
+    assert not (await asyncio.wait(left, timeout=3))[1]

@@ -130,6 +130,7 @@ def seen(**changes: Any) -> Happening | None:
     usual = {
         "state": State.RUNNING,
         "lease": Lease.ENDED,
+        "is_steady": True,
         "attempts": 1,
         "was_started_here": False,
         "is_handled": True,
@@ -139,12 +140,13 @@ def seen(**changes: Any) -> Happening | None:
 
 
 def test_every_sight_is_judged() -> None:
-    for state, lease, known, idempotent, attempts in itertools.product(
-        (State.PENDING, State.RUNNING), Lease, (False, True), (None, False, True), (1, MAX_ATTEMPTS)
+    for state, lease, steady, known, idempotent, attempts in itertools.product(
+        (State.PENDING, State.RUNNING), Lease, (False, True), (False, True), (None, False, True), (1, MAX_ATTEMPTS)
     ):
         happening = seen(
             state=state,
             lease=lease,
+            is_steady=steady,
             was_started_here=known,
             is_handled=idempotent is not None,
             is_idempotent=bool(idempotent),
@@ -152,6 +154,8 @@ def test_every_sight_is_judged() -> None:
         )
         if lease is Lease.ANOTHERS:
             assert happening is None, "another process answers for it"
+        elif lease is Lease.ENDED and not steady:
+            assert happening is None, "its process may be well, and could not write"
         elif known:
             assert happening is Happening.CAME_BACK, "never started twice by one process"
         elif state is State.PENDING:

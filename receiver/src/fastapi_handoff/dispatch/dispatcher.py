@@ -15,6 +15,7 @@ from fastapi_handoff.dispatch.receipt import Receipt, key_of
 from fastapi_handoff.dispatch.receipt_table import ReceiptTable
 from fastapi_handoff.dispatch.runs import Run, Runs
 from fastapi_handoff.dispatch.states import Happening, Lease, step
+from fastapi_handoff.dispatch.steadiness import Steadiness
 from fastapi_handoff.request import Refusal
 from fastapi_handoff.store import StoreUnavailable
 
@@ -53,9 +54,9 @@ class Dispatcher:
         self._inline_timeout = inline_timeout
         self._lease = lease
         self._table = ReceiptTable(resource=resource, clock=clock, lease=lease)
-        self._runs = Runs(store, self._table, threads)
+        self._steadiness = Steadiness(lease)
+        self._runs = Runs(store, self._table, threads, is_steady=self._steadiness.is_steady)
         self._look_now = asyncio.Event()
-        self._steady_since: float | None = None
 
     async def accept(self, delivery: Delivery, context: RequestContext) -> Receipt:
         """Record the delivery, have the handler started if this is the event's first, and wait for its end a while.
@@ -121,20 +122,22 @@ class Dispatcher:
         """Renew this process's leases, and see to the receipts that are its own or nobody's. For ever."""
         self._runs.open()
         while True:
+            pause = self._lease / 3
             try:
-                if self._runs:
-                    # Not behind the requests that wait to write: their crowd must not make live handlers look dead.
-                    await self._store.write(self._table.renew, urgent=True)
+                # Also where there is nothing to renew: whether writes go well says whether others could renew theirs.
+                # Not behind the requests that wait to write: their crowd must not make live handlers look dead.
+                await self._store.write(self._table.renew, urgent=True)
+                self._steadiness.wrote()
                 for row in await self._store.read(self._table.unattended):
                     self._see_to_row(key_of(row), row["event_type"], self._table.lease_of(row))
-                if self._steady_since is None:
-                    self._steady_since = time.monotonic()
             except StoreUnavailable:
-                self._steady_since = None
+                self._steadiness.failed()
+                # Soon: a try that failed late has used up most of what the leases had left.
+                pause = min(2.0, self._lease / 12)
             except Exception:
                 logger.exception("looking after the leases failed; it is tried again")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), self._lease / 3)
+                await asyncio.wait_for(self._look_now.wait(), pause)
             self._look_now.clear()
 
     async def stop(self, grace: float) -> None:
@@ -150,8 +153,7 @@ class Dispatcher:
 
     def _see_to_row(self, key: Key, event_type: str, lease: Lease) -> None:
         """Have a receipt that is not final looked at, unless it is another process's."""
-        # After an outage that outlasted them all leases have ended, though the handlers may be well.
-        if lease is Lease.OURS or (lease is Lease.ENDED and self._is_steady()):
+        if lease is Lease.OURS or (lease is Lease.ENDED and self._steadiness.is_steady()):
             self._runs.add(Run(key, self._handlers.find_stored(event_type)))
 
     async def _wait(self, receipt: Receipt) -> Receipt:
@@ -174,10 +176,6 @@ class Dispatcher:
                 return receipt
             receipt = receipt if row is None else Receipt.of_row(row)
         return receipt
-
-    def _is_steady(self) -> bool:
-        """Whether the store answered for long enough that every live replica has renewed its leases."""
-        return self._steady_since is not None and time.monotonic() - self._steady_since >= self._lease / 2
 
 
 def _key(caller: Caller, event_id: str) -> Key:

@@ -68,10 +68,13 @@ class Run:
 class Runs:
     """The runs of this process, one for a receipt. One object belongs to one event loop."""
 
-    def __init__(self, store: Store, table: ReceiptTable, threads: HandlerThreads) -> None:
+    def __init__(
+        self, store: Store, table: ReceiptTable, threads: HandlerThreads, *, is_steady: Callable[[], bool]
+    ) -> None:
         self._store = store
         self._table = table
         self._threads = threads
+        self._is_steady = is_steady
         self._tasks: dict[Key, tuple[Run, asyncio.Task[Receipt | None]]] = {}
         self._started: dict[Key, None] = {}
         """Whose handlers were started here. Only added to when the claim is committed, and never by what is stored."""
@@ -156,6 +159,8 @@ class Runs:
             state=State(row["state"]),
             lease=lease,
             attempts=row["attempts"],
+            # Asked here, and not only before: the claim may have waited for the end of an outage.
+            is_steady=self._is_steady(),
             was_started_here=is_known,
             is_handled=handler is not None,
             is_idempotent=handler is not None and handler.idempotent,
@@ -242,8 +247,11 @@ class Runs:
         for run, task in list(self._tasks.values()):
             if run.phase is Phase.WAITING:
                 task.cancel()
-        await self._ended(grace)
-        self._cut_off_at = time.monotonic()
+        try:
+            await self._ended(grace)
+        finally:
+            # Also where the server cuts the shutdown short: the store is closed next, and nobody may try for ever.
+            self._cut_off_at = time.monotonic()
         for run, task in list(self._tasks.values()):
             if run.phase is Phase.HANDLING:
                 task.cancel()

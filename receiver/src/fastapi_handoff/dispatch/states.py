@@ -164,6 +164,8 @@ class Sight(NamedTuple):
 
     state: State
     lease: Lease
+    is_steady: bool
+    """Whether the store was written for so long that every live process has renewed its leases."""
     attempts: int
     was_started_here: bool
     """Whether this process has started its handler before."""
@@ -173,8 +175,11 @@ class Sight(NamedTuple):
 
 
 def judge(sight: Sight) -> Happening | None:
-    """Return what has happened, from what is seen; `None` where the receipt is another process's to see to."""
+    """Return what has happened, from what is seen; `None` where the receipt is, or may be, another process's."""
     if sight.lease is Lease.ANOTHERS:
+        return None
+    if sight.lease is Lease.ENDED and not sight.is_steady:
+        # An outage has ended it, perhaps: its process may live, and renew it next.
         return None
     if sight.was_started_here:
         # "The lease is mine and nothing runs" is also what a database shows that lost its last commits.

@@ -7,7 +7,7 @@ import contextvars
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +34,15 @@ class HandlerThreads:
         """
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._size, thread_name_prefix="fastapi-handoff-handler")
-        call = functools.partial(contextvars.copy_context().run, function, *arguments)
+        call = functools.partial(contextvars.copy_context().run, _outcome, function, arguments)
         future = asyncio.get_running_loop().run_in_executor(self._executor, call)
         while not future.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([future])
-        return future.result()
+        value, error = future.result()
+        if error is not None:
+            raise error
+        return cast("Result", value)
 
     def close(self) -> None:
         """Let the threads go, once nothing runs in them. They come back when they are needed."""
@@ -47,3 +50,13 @@ class HandlerThreads:
             self._executor.shutdown(wait=False)
         self._executor = None
         self.free = asyncio.Semaphore(self._size)
+
+
+def _outcome(
+    function: Callable[..., Result], arguments: tuple[object, ...]
+) -> tuple[Result | None, BaseException | None]:
+    # Returned, not raised: an asyncio future refuses a StopIteration, and whoever waits for it would wait for ever.
+    try:
+        return function(*arguments), None
+    except BaseException as error:  # noqa: BLE001 - it is raised where the handler is waited for
+        return None, error
