@@ -5,7 +5,7 @@
 | 0 | done; the chain is intact; the policy is valid |
 | 1 | the chain is broken; the policy is refused |
 | 2 | the command line is wrong |
-| 3 | the store does not answer |
+| 3 | the store does not answer; the check could not be finished |
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from fastapi_handoff.audit.verify import VerificationUnfinished
 from fastapi_handoff.cli import audit, policy
 from fastapi_handoff.cli.output import Misused, say
 from fastapi_handoff.store import StoreUnavailable
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except StoreUnavailable as error:
         say(f"{parser.prog}: the store does not answer: {error}")
+        return 3
+    except VerificationUnfinished as error:
+        say(f"{parser.prog}: the check could not be finished, which says nothing about the chain: {error}")
         return 3
     except BrokenPipeError:
         # The reader (`head`, a pager) has seen enough. Python would complain once more at exit, so close stdout for it.

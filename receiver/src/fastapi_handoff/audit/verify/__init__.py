@@ -5,7 +5,16 @@ with one record stands in `links`, with one receipt in `receipts`, with the outc
 """
 
 from fastapi_handoff.audit.verify.found import KEPT_FINDINGS, Finding, Progress, Verification, ignore
-from fastapi_handoff.audit.verify.processes import verify_store
+from fastapi_handoff.audit.verify.processes import VerificationUnfinished, verify_store
 from fastapi_handoff.audit.verify.whole import verify
 
-__all__ = ["KEPT_FINDINGS", "Finding", "Progress", "Verification", "ignore", "verify", "verify_store"]
+__all__ = [
+    "KEPT_FINDINGS",
+    "Finding",
+    "Progress",
+    "Verification",
+    "VerificationUnfinished",
+    "ignore",
+    "verify",
+    "verify_store",
+]

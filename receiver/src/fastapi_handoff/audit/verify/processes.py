@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from itertools import pairwise
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
@@ -31,10 +31,14 @@ PART: Final = 50_000
 MOST_PROCESSES: Final = 8
 
 
+class VerificationUnfinished(Exception):  # noqa: N818 - says nothing about the chain
+    """The check ended before its end: a process of it died or could not be started, or there was no memory."""
+
+
 def verify_store(url: str, *, anchors: Sequence[AuditHead] = (), progress: Progress = ignore) -> Verification:
     """As `verify`, of the store at `url`. Each process reads a snapshot of its own: what is appended meanwhile is new.
 
-    Raises `StoreUnavailable`, and `ValueError` for a URL that is none.
+    Raises `StoreUnavailable`, `VerificationUnfinished`, and `ValueError` for a URL that is none.
     """
     with Store(url, read_only=True).snapshot() as connection:
         ends = _ends_of_parts(connection)
@@ -49,6 +53,7 @@ def _verify_parts(
     found = Verification()
     total, done = count_records(connection), 0
     count = min(os.cpu_count() or 1, MOST_PROCESSES)
+    others = set(active_children())
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
     try:
         receipts = pool.submit(_receipts, url, ends[-1])
@@ -68,6 +73,13 @@ def _verify_parts(
             found.report(ends[-1], f"the table holds {total} records, {found.records} have a number of their own")
         found.add(receipts.result())
         progress("receipts", found.receipts, found.receipts)
+    except BaseException as error:
+        # Nobody waits for their results any more, least of all who pressed Ctrl-C. They only read, so nothing is lost.
+        for child in set(active_children()) - others:
+            child.kill()
+        if isinstance(error, BrokenExecutor | OSError | MemoryError):
+            raise VerificationUnfinished(str(error) or type(error).__name__) from error
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return found
