@@ -13,6 +13,7 @@ import pytest
 from test_deliveries import gated
 
 from fastapi_handoff.audit.verify import verify
+from fastapi_handoff.dispatch.states import RELEASE_SECONDS
 from fastapi_handoff.store import Store, StoreUnavailable
 from helpers.fixtures_store import connect
 from helpers.pipe import event, event_id
@@ -167,7 +168,11 @@ async def test_event_whose_handler_the_app_has_not_any_more_fails_and_says_so(
         asyncio.get_running_loop().call_later(0.3, go_on.set)
     replica = await receivers(lease=0.3)
     await asyncio.sleep(0.5)
-    response = await receiver.pipe.poll(replica.client, token, contents[1]["id"])
+    waiting = await receiver.pipe.poll(replica.client, token, contents[1]["id"])
+    assert waiting.json()["state"] == "running", "a release is under way, perhaps, and another replica has the handler"
+    replica.clock.now += RELEASE_SECONDS
+    await asyncio.sleep(0.5)
+    response = await replica.pipe.poll(replica.client, await replica.access_token(), contents[1]["id"])
     assert response.json()["state"] == "failed"
     assert "the handler was not started" in response.json()["detail"]
 

@@ -135,13 +135,20 @@ def seen(**changes: Any) -> Happening | None:
         "was_started_here": False,
         "is_handled": True,
         "is_idempotent": True,
+        "is_new": False,
     }
     return judge(Sight(**{**usual, **changes}))
 
 
 def test_every_sight_is_judged() -> None:
-    for state, lease, steady, known, idempotent, attempts in itertools.product(
-        (State.PENDING, State.RUNNING), Lease, (False, True), (False, True), (None, False, True), (1, MAX_ATTEMPTS)
+    for state, lease, steady, known, idempotent, attempts, new in itertools.product(
+        (State.PENDING, State.RUNNING),
+        Lease,
+        (False, True),
+        (False, True),
+        (None, False, True),
+        (1, MAX_ATTEMPTS),
+        (False, True),
     ):
         happening = seen(
             state=state,
@@ -151,6 +158,7 @@ def test_every_sight_is_judged() -> None:
             is_handled=idempotent is not None,
             is_idempotent=bool(idempotent),
             attempts=attempts,
+            is_new=new,
         )
         if lease is Lease.ANOTHERS:
             assert happening is None, "another process answers for it"
@@ -158,8 +166,10 @@ def test_every_sight_is_judged() -> None:
             assert happening is None, "its process may be well, and could not write"
         elif known:
             assert happening is Happening.CAME_BACK, "never started twice by one process"
+        elif state is State.PENDING and idempotent is None:
+            assert happening is (None if new else Happening.NOT_HANDLED), "another replica may have its handler"
         elif state is State.PENDING:
-            assert happening is (Happening.NOT_HANDLED if idempotent is None else Happening.CLAIMED)
+            assert happening is Happening.CLAIMED
         elif lease is Lease.OURS:
             assert happening is Happening.CLAIMED, "only the answer of the claim was lost"
         elif not idempotent:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastapi_handoff.audit import Clock
     from fastapi_handoff.auth import Caller
     from fastapi_handoff.dispatch.delivery import Delivery
-    from fastapi_handoff.dispatch.receipt import Key
+    from fastapi_handoff.dispatch.receipt import Key, Row
     from fastapi_handoff.dispatch.registry import Handlers
     from fastapi_handoff.dispatch.threads import HandlerThreads
     from fastapi_handoff.request import RequestContext
@@ -129,7 +129,7 @@ class Dispatcher:
                 await self._store.write(self._table.renew, urgent=True)
                 self._steadiness.wrote()
                 for row in await self._store.read(self._table.unattended):
-                    self._see_to_row(key_of(row), row["event_type"], self._table.lease_of(row))
+                    self._see_to_row_safely(row)
             except StoreUnavailable:
                 self._steadiness.failed()
                 # Soon: a try that failed late has used up most of what the leases had left.
@@ -150,6 +150,13 @@ class Dispatcher:
     def _see_to(self, receipt: Receipt) -> None:
         if not receipt.is_final:
             self._see_to_row(receipt.key, receipt.row["event_type"], self._table.lease_of(receipt.row))
+
+    def _see_to_row_safely(self, row: Row) -> None:
+        try:
+            self._see_to_row(key_of(row), row["event_type"], self._table.lease_of(row))
+        except Exception:
+            # A row that somebody tampered with must not keep the others from being looked after.
+            logger.exception("the receipt of event %r cannot be looked after", row["event_id"])
 
     def _see_to_row(self, key: Key, event_type: str, lease: Lease) -> None:
         """Have a receipt that is not final looked at, unless it is another process's."""

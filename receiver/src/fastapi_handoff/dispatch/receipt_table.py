@@ -127,6 +127,10 @@ class ReceiptTable:
         """Return the receipts that are not final and are this process's, or nobody's: their keys, types and leases."""
         return [dict(row) for row in connection.execute(_UNATTENDED, {"owner": self._owner}).mappings()]
 
+    def age_of(self, row: Row) -> float:
+        """Return for how many seconds a receipt has been there."""
+        return self._clock() - float(row["received_at"]) / 1_000_000
+
     def lease_of(self, row: Row) -> Lease:
         """Return who answers for a receipt that was read just now."""
         if row["lease_owner"] == self._owner:

@@ -14,7 +14,7 @@ from fastapi_handoff import events
 from fastapi_handoff.dispatch.receipt import Receipt
 from fastapi_handoff.dispatch.receipt_table import LeaseLost
 from fastapi_handoff.dispatch.registry import FAILED, Outcome
-from fastapi_handoff.dispatch.states import Happening, Lease, Sight, State, judge, step
+from fastapi_handoff.dispatch.states import RELEASE_SECONDS, Happening, Lease, Sight, State, judge, step
 from fastapi_handoff.events import EventMalformed
 from fastapi_handoff.request import Refusal
 from fastapi_handoff.store import StoreUnavailable
@@ -164,6 +164,7 @@ class Runs:
             was_started_here=is_known,
             is_handled=handler is not None,
             is_idempotent=handler is not None and handler.idempotent,
+            is_new=self._table.age_of(row) < RELEASE_SECONDS,
         )
         happening = judge(sight)
         if happening is None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS: Final = 5
 """Of an idempotent handler: one that kills its process each time must not take every replica down for ever."""
+RELEASE_SECONDS: Final = 900
+"""How long an event waits for a replica that has its handler before it is told that none has."""
 _LOOK_FIRST: Final = (
     "Look at what it changes before anything is run again: whether it did its work is not known, and a new run of the "
     "step is a new event, which starts the handler anew"
@@ -172,6 +174,8 @@ class Sight(NamedTuple):
     is_handled: bool
     """Whether the app has a handler for it."""
     is_idempotent: bool
+    is_new: bool
+    """Whether it was accepted less than `RELEASE_SECONDS` ago."""
 
 
 def judge(sight: Sight) -> Happening | None:
@@ -185,6 +189,9 @@ def judge(sight: Sight) -> Happening | None:
         # "The lease is mine and nothing runs" is also what a database shows that lost its last commits.
         return Happening.CAME_BACK
     if sight.state is State.PENDING:
+        if not sight.is_handled and sight.is_new:
+            # Perhaps a release that adds a handler is under way, and another replica has it.
+            return None
         return Happening.CLAIMED if sight.is_handled else Happening.NOT_HANDLED
     if sight.lease is Lease.OURS:
         return Happening.CLAIMED
