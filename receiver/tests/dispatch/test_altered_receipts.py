@@ -10,6 +10,7 @@ import pytest
 from fastapi_handoff.store import StoreUnavailable
 from helpers.fixtures_store import connect
 from helpers.pipe import content_digest, event, event_id
+from helpers.receiver_app import Receiver
 
 FORGED_EVENT = "the stored event is not the one that was received"
 FORGED_RECEIPT = "the stored receipt is not what was recorded of it"
@@ -198,3 +199,30 @@ async def test_damaged_receipt_that_nobody_answers_for_is_ended_and_keeps_no_oth
         contents[0]["id"]: "interrupted",
         contents[1]["id"]: "succeeded",
     }
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_row_that_cannot_be_looked_at_keeps_no_other_waiting(policy_file, store_url, issuer, sql, caplog) -> None:
+    """SQLite's columns hold what was put there: the type of an event may be bytes that are no text."""
+    first = Receiver(policy_file, store_url, issuer, inline_timeout=0.05)
+
+    @first.handoff.on("service.upgraded", scope="deployments:write", idempotent=True)
+    async def never_ends(event, identity) -> None:
+        await asyncio.sleep(60)
+
+    async with first.handoff.lifespan(first.app):
+        token = await first.access_token()
+        for _ in range(2):
+            await first.pipe.deliver(first.client, token, event(event_id(), "upgraded"))
+        await first.handoff._dispatcher.stop(0.05)
+    sql("UPDATE receipts SET event_type = x'00ff', lease_until = -1 WHERE rowid = (SELECT min(rowid) FROM receipts)")
+    second = Receiver(policy_file, store_url, issuer, lease=0.6)
+    ran = asyncio.Event()
+
+    @second.handoff.on("service.upgraded", scope="deployments:write", idempotent=True)
+    async def upgraded(event, identity) -> None:
+        ran.set()
+
+    async with second.handoff.lifespan(second.app):
+        await asyncio.wait_for(ran.wait(), 5)
+    assert "cannot be looked after" in caplog.text

@@ -4,7 +4,8 @@
                                           └───────────────▶ interrupted
 
 Whoever starts a handler has claimed its receipt before, in a transaction that is committed. So a `pending` receipt's
-handler was started by nobody, and a `running` one's by one process at most.
+handler was started by nobody. A `running` one's was started by the process that claimed it, and again by another only
+where it is idempotent and that process gave no sign of life.
 """
 
 from __future__ import annotations

@@ -80,7 +80,6 @@ class Aws(Issuer):
     kind = "aws"
     claims = claims_of(AwsRole)
     is_open = True
-    view = AwsRole
     source = "sub"
     algorithms = frozenset({"RS256", "ES384"})
     subject_token_type = "jwt"  # noqa: S105 - the name of a type

@@ -104,8 +104,6 @@ class Issuer:
     """The table that all issuers of the kind share."""
     is_open: ClassVar[bool] = False
     """Whether an issuer's settings add claims to the kind's table."""
-    view: ClassVar[type[Any] | None] = None
-    """The dataclass that `claims` was made from, if it was; handlers get it."""
     source: str
     """Our name of the claim that tells one source of events from another: an immutable id.
 

@@ -95,7 +95,6 @@ class Bitbucket(Issuer):
 
     kind = "bitbucket"
     claims = claims_of(BitbucketStep)
-    view = BitbucketStep
     source = "repository_uuid"
     algorithms = frozenset({"RS256"})
     types = None

@@ -75,7 +75,6 @@ class Okta(Issuer):
 
     kind = "okta"
     claims = claims_of(OktaClient)
-    view = OktaClient
     source = "cid"
     algorithms = frozenset({"RS256"})
     types = frozenset({""})
